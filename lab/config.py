@@ -64,7 +64,9 @@ class Lab:
         public = os.environ.get("LAB_PUBLIC", public)
         private = os.environ.get("LAB_PRIVATE", private)
         if not public or not private:
-            raise ValueError(f"lab {name!r} has no subnets: set LAB_PUBLIC and LAB_PRIVATE (CIDR, /24 or larger)")
+            raise ValueError(
+                f"lab {name!r} has no subnets: set LAB_PUBLIC and LAB_PRIVATE (CIDR, /24 or larger)"
+            )
         return cls(
             name=name,
             public=ipaddress.IPv4Network(public),
@@ -79,7 +81,7 @@ class Lab:
 
     @property
     def ca(self) -> Path:
-        """The lab's certificate authority (PEM): signs the APIs, the mirror and the instance's certificate."""
+        """The lab's certificate authority (PEM): signs the APIs, the mirror and the instance."""
         return self.state / "pki" / "ca.crt"
 
     def container(self, part: str) -> str:

@@ -1,0 +1,155 @@
+"""`make test`: runs the parts, keeps each one's output in tests/output/, closes with one line of totals.
+
+Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, molecule, e2e. A part is a
+list of checks; a check is a command, or a pytest run whose own counts are added up. All run, also after a
+failure; the exit code is 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "tests" / "output"
+PARTS = ("lint", "unit", "contract", "molecule", "e2e")
+TAIL = 60
+"""Lines of a failed check's output that are shown."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One command. `pytest` runs report their own counts, other commands count as one."""
+
+    name: str
+    command: tuple[str, ...]
+    pytest: bool = False
+
+
+@dataclass
+class Totals:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, other: Totals) -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def shell_scripts() -> list[str]:
+    """Tracked files whose first line says they are for sh or bash."""
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    found = []
+    for name in files.split("\0"):
+        path = ROOT / name
+        if name and path.is_file() and not path.is_symlink():
+            with path.open("rb") as stream:
+                if stream.read(2) == b"#!" and stream.readline().rstrip().endswith(
+                    (b"bash", b"/sh", b"env sh")
+                ):
+                    found.append(name)
+    return found
+
+
+def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
+    if part == "lint":
+        yield Check("ruff check", ("ruff", "check", "."))
+        yield Check("ruff format", ("ruff", "format", "--check", "."))
+        yield Check("mypy", ("mypy", "lab", "plugins", "scripts", "tests"))
+        yield Check("yamllint", ("yamllint", "--strict", "."))
+        yield Check("ansible-lint", ("ansible-lint", "--offline", "--profile", "production", "-q"))
+        yield Check("shellcheck", ("shellcheck", "--severity=style", *shell_scripts()))
+        yield Check("changelog", ("antsibull-changelog", "lint"))
+        yield Check("plugin documentation", ("scripts/lint-docs",))
+        yield Check("ansible-test sanity", ("scripts/sanity",))
+    elif part in {"unit", "contract"}:
+        path = f"tests/{part}"
+        coverage = ("--cov",) if part == "unit" else ()
+        yield Check(f"pytest {path}", ("pytest", "-q", "-n", "2", path, *coverage), pytest=True)
+    elif part == "molecule":
+        scenarios = (
+            [scenario] if scenario else sorted(p.parent.name for p in ROOT.glob("molecule/*/molecule.yml"))
+        )
+        for name in scenarios:
+            yield Check(f"molecule {name}", ("molecule", "test", "--scenario-name", name))
+    else:
+        yield Check("pytest tests/e2e", ("pytest", "-q", "-x", "tests/e2e"), pytest=True)
+
+
+def counts(report: Path) -> Totals:
+    """Totals of a JUnit report; a run that left none, or that ran nothing, is one failure."""
+    if not report.exists():
+        return Totals(failed=1)
+    totals = Totals()
+    for suite in ET.parse(report).getroot().iter("testsuite"):
+        number = {key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")}
+        failed = number["failures"] + number["errors"]
+        totals.add(Totals(number["tests"] - failed - number["skipped"], failed, number["skipped"]))
+    return totals if totals.passed + totals.failed else Totals(failed=1)
+
+
+def run(check: Check) -> Totals:
+    slug = "".join(c if c.isalnum() else "-" for c in check.name)
+    log, report = OUTPUT / f"{slug}.log", OUTPUT / f"{slug}.xml"
+    report.unlink(missing_ok=True)
+    command = [*check.command, *([f"--junitxml={report}"] if check.pytest else [])]
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "NO_COLOR": "1",
+    }
+    started = time.monotonic()
+    print(f"{check.name} ...", flush=True)
+    with log.open("w") as stream:
+        code = subprocess.run(
+            command, check=False, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT
+        ).returncode
+    totals = counts(report) if check.pytest else Totals(passed=int(code == 0), failed=int(code != 0))
+    if code != 0 and not totals.failed:
+        totals.failed = 1  # e.g. the coverage floor, or an error outside any test
+    took = time.monotonic() - started
+    print(
+        f"{check.name}: {totals if check.pytest else 'ok' if code == 0 else 'FAILED'} ({took:.0f} s)",
+        flush=True,
+    )
+    if totals.failed:
+        print(f"--- the end of {log.relative_to(ROOT)}:")
+        print("\n".join(log.read_text(errors="replace").splitlines()[-TAIL:]))
+        print("---", flush=True)
+    return totals
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"default: all, {', '.join(PARTS)}")
+    parser.add_argument("--scenario", help="one molecule scenario instead of all")
+    arguments = parser.parse_args()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    totals = Totals()
+    for part in arguments.part or PARTS:
+        for check in checks_of(part, arguments.scenario):
+            totals.add(run(check))
+    print(f"took {(time.monotonic() - started) / 60:.1f} minutes")
+    print(totals)
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+# Copyright: the vmstio.mastodon authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection.
+"""Bring a list of systemd units into their wanted state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+"""Runs a command; returns its exit code, standard output and standard error."""
+
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,FragmentPath,DropInPaths,"
+    "ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
+)
+
+
+class UnitsError(Exception):
+    """A unit is not in its wanted state; the text says which, and what its journal says."""
+
+
+@dataclass
+class Unit:
+    """What systemd says of a unit. `started` and `changed` are seconds of the epoch; 0: never."""
+
+    name: str
+    exists: bool
+    active: str
+    enabled: str
+    reload_needed: bool
+    files: tuple[str, ...]
+    started: float
+    changed: float
+
+
+@dataclass
+class Outcome:
+    actions: list[str] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+
+
+def _epoch(monotonic_us: str) -> float:
+    value = int(monotonic_us or 0)
+    return time.time() - time.monotonic() + value / 1e6 if value else 0.0
+
+
+def read(names: Sequence[str], run: Run) -> list[Unit]:
+    """The state of `names`, in their order. Raises UnitsError where systemd does not answer."""
+    code, out, error = run(["systemctl", "show", f"--property={_PROPERTIES}", "--", *names])
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in out.strip().split("\n\n")]
+    if code or len(blocks) != len(names):
+        raise UnitsError(f"systemctl show failed: {(error or out).strip()}")
+    return [
+        Unit(
+            name=name,
+            exists=block["LoadState"] not in ("not-found", "error", "bad-setting"),
+            active=block["ActiveState"],
+            enabled=block["UnitFileState"],
+            reload_needed=block["NeedDaemonReload"] == "yes",
+            files=tuple(path for path in (block["FragmentPath"], *block["DropInPaths"].split()) if path),
+            # Only services have a main process; 0 is one that never ran.
+            started=_epoch(
+                (
+                    block.get("ExecMainStartTimestampMonotonic", "0").strip("0")
+                    and block["ExecMainStartTimestampMonotonic"]
+                )
+                or block["InactiveExitTimestampMonotonic"]
+            ),
+            changed=_epoch(block["StateChangeTimestampMonotonic"]),
+        )
+        for name, block in zip(names, blocks, strict=True)
+    ]
+
+
+def newest(paths: Sequence[str]) -> float:
+    """When the youngest of `paths` was changed; a link counts as well as its target."""
+    found = 0.0
+    for path in paths:
+        for follow in (False, True):
+            try:
+                found = max(found, Path(path).stat(follow_symlinks=follow).st_mtime)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+    return found
+
+
+def _must(run: Run, argv: list[str], unit: str) -> None:
+    code, out, error = run(argv)
+    if code:
+        _, journal, _ = run(["journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={unit}"])
+        raise UnitsError(
+            f"{' '.join(argv)} failed: {(error or out).strip()}\n"
+            f"The journal of {unit} ends with:\n{journal.strip()}"
+        )
+
+
+def _act(run: Run, outcome: Outcome, argv: list[str], unit: str, *, check: bool) -> None:
+    outcome.actions.append(" ".join(argv))
+    if not check:
+        _must(run, ["systemctl", *argv], unit)
+
+
+def apply(wanted: Sequence[Mapping[str, Any]], run: Run, *, daemon_reload: bool, check: bool) -> Outcome:
+    """Apply `wanted` (`name`, `enabled`, `state`, `restart_on`, `reload_on`) in order.
+
+    Raises UnitsError at the first unit that cannot be brought into its state.
+    """
+    outcome = Outcome()
+    names = [entry["name"] for entry in wanted]
+    units = read(names, run)
+    if daemon_reload or any(unit.reload_needed for unit in units):
+        _act(run, outcome, ["daemon-reload"], "init.scope", check=check)
+        if not check:
+            units = read(names, run)
+    for entry, unit in zip(wanted, units, strict=True):
+        if not unit.exists and not check and (entry["enabled"] or entry["state"] == "started"):
+            raise UnitsError(
+                f"{unit.name} does not exist, or cannot be loaded; see systemctl status {unit.name}"
+            )
+        if entry["enabled"] is True and unit.enabled not in ("enabled", "static", "generated", "indirect"):
+            _act(run, outcome, ["enable", unit.name], unit.name, check=check)
+        if entry["enabled"] is False and unit.enabled in ("enabled", "enabled-runtime"):
+            _act(run, outcome, ["disable", unit.name], unit.name, check=check)
+        running = unit.active in ("active", "reloading", "activating")
+        if entry["state"] == "stopped" and running:
+            _act(run, outcome, ["stop", unit.name], unit.name, check=check)
+        if entry["state"] != "started":
+            continue
+        restart_files = [*(entry["restart_on"] or []), *unit.files]
+        if not running:
+            _act(run, outcome, ["start", unit.name], unit.name, check=check)
+        elif entry["restart_on"] is not None and newest(restart_files) > unit.started:
+            _act(run, outcome, ["restart", unit.name], unit.name, check=check)
+            outcome.restarted.append(unit.name)
+        elif entry["reload_on"] and newest(entry["reload_on"]) > unit.changed:
+            _act(run, outcome, ["reload", unit.name], unit.name, check=check)
+    return outcome

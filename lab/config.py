@@ -19,10 +19,11 @@ IMAGE_PREFIX = "vmstio-lab"
 """Repository prefix of the images a lab builds; they are shared between labs and survive `lab down`."""
 
 _SUBNETS = {
-    # name: (public, private). The public one is a documentation range (RFC 5737): never routed anywhere,
-    # and not RFC 1918, so that a proxy chain sees what it sees on the internet.
+    # name: (public, private). The public ones are ranges for documentation (RFC 5737) and benchmarks
+    # (RFC 2544): never routed anywhere, and not RFC 1918, so that a proxy chain sees what it sees on the
+    # internet.
     "lab": ("198.51.100.0/24", "10.118.0.0/20"),
-    "test": ("203.0.113.0/24", "10.119.0.0/20"),
+    "test": ("198.18.0.0/24", "10.119.0.0/20"),
 }
 
 _PARTS = {

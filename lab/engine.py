@@ -1,0 +1,70 @@
+"""The Docker engine, as the lab uses it: one client, the lab's errors, what carries the lab's label."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from typing import Any
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from lab.config import LABEL, LABEL_PART
+
+
+class LabError(Exception):
+    """Something the lab could not do: one sentence on what, where, and what to do about it."""
+
+
+def connect(timeout: int = 120) -> docker.DockerClient:
+    """A client of the local engine. `timeout` is seconds of silence on one request.
+
+    Raises LabError when no engine answers.
+    """
+    try:
+        client = docker.from_env(timeout=timeout)
+        client.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise LabError(
+            f"the Docker engine does not answer ({error}): scripts/bootstrap installs and starts it"
+        ) from error
+    return client
+
+
+def exists(client: docker.DockerClient, image: str) -> bool:
+    try:
+        client.images.get(image)
+    except docker.errors.ImageNotFound:
+        return False
+    return True
+
+
+def containers(client: docker.DockerClient, lab: str, part: str | None = None) -> list[Any]:
+    """Containers of the lab called `lab`, running or not; only those of `part` if given."""
+    labels = [f"{LABEL}={lab}"] + ([f"{LABEL_PART}={part}"] if part else [])
+    found = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+    return list(found)
+
+
+def find(client: docker.DockerClient, name: str) -> Any | None:
+    """The container with exactly this name, or None."""
+    try:
+        return client.containers.get(name)
+    except docker.errors.NotFound:
+        return None
+
+
+def tar(files: Iterable[tuple[str, bytes, int]]) -> bytes:
+    """An uncompressed archive of (path, content, mode), for `put_archive` and build contexts.
+
+    Deterministic: the same files give the same bytes.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content, mode in files:
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(content), mode
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()

@@ -1,0 +1,342 @@
+"""The images a lab runs on: built once, shared by all labs, kept by `lab down`.
+
+Every tag carries a hash of what went into the image, so an unchanged input is never built again and a
+changed one always is. Builds that are cut off leave no tag and no file: they start afresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import requests.exceptions
+
+from lab.config import IMAGE_PREFIX, REPOSITORY, Lab
+from lab.engine import LabError, connect, exists
+
+SUITE = "trixie"
+PUBLIC_BASE = f"debian:{SUITE}-slim"
+ROOTFS = f"{IMAGE_PREFIX}/rootfs:{SUITE}"
+SLUG = "debian-13-x64"
+"""DigitalOcean's name of the image that droplets are made from."""
+DROPLET = f"{IMAGE_PREFIX}/droplet:{SLUG}"
+SERVICES = f"{IMAGE_PREFIX}/services:current"
+SPACES = f"{IMAGE_PREFIX}/spaces:current"
+PYTHON = "3.13"
+"""Debian 13's Python, which the services image has."""
+VERSITYGW = "v1.8.0"
+
+_SOURCES = Path(__file__).parent / "services"
+_HOST_CAS = Path("/usr/local/share/ca-certificates")
+_PULL_SECONDS = 20
+_locks: dict[str, threading.Lock] = {}
+_locks_guard = threading.Lock()
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class _Context:
+    """A build context: small files by path, whole directories by path (not part of the tag's hash)."""
+
+    files: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    trees: dict[str, Path] = field(default_factory=dict)
+
+    def add(self, source: Path, below: str = "") -> None:
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                name = str(path.relative_to(source)) if source.is_dir() else path.name
+                mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+                self.files[f"{below}{name}"] = (path.read_bytes(), mode)
+
+    def digest(self, *more: str) -> str:
+        found = hashlib.sha256()
+        for name, (content, mode) in sorted(self.files.items()):
+            found.update(f"{name}\0{mode}\0{len(content)}\0".encode() + content)
+        for text in more:
+            found.update(f"{text}\0".encode())
+        return found.hexdigest()[:12]
+
+    def write(self, target: Any) -> None:
+        with tarfile.open(fileobj=target, mode="w") as archive:
+            for name, (content, mode) in sorted(self.files.items()):
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(content), mode
+                archive.addfile(info, io.BytesIO(content))
+            for name, tree in self.trees.items():
+                archive.add(tree, arcname=name)
+
+
+class Images:
+    """Makes images on demand; each method returns the tag to run. Threads may call them at once."""
+
+    def __init__(self, client: docker.DockerClient, cache: Path, report: Report = lambda _: None) -> None:
+        self.client = client
+        self.cache = cache
+        self.report = report
+
+    # -- Debian -----------------------------------------------------------------------------------------
+
+    def rootfs(self) -> str:
+        """A minimal Debian: the public image where it can be pulled, else made from Debian's packages."""
+        with self._once("rootfs"):
+            if exists(self.client, ROOTFS):
+                return ROOTFS
+            if self._pull(PUBLIC_BASE):
+                self.client.images.get(PUBLIC_BASE).tag(ROOTFS)
+                return ROOTFS
+            self.report(f"rootfs: {PUBLIC_BASE} cannot be pulled, making it with mmdebstrap")
+            self._debootstrap()
+            return ROOTFS
+
+    def _pull(self, image: str) -> bool:
+        """One try. The engine has no time limit of its own for a registry that never answers."""
+        self.report(f"pulling {image}")
+        try:
+            run = subprocess.run(
+                ["docker", "pull", "--quiet", image], capture_output=True, timeout=_PULL_SECONDS, check=False
+            )
+        except (subprocess.TimeoutExpired, FileNotFoundError):
+            return False
+        return run.returncode == 0
+
+    def _debootstrap(self) -> None:
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", SUITE, "-"]
+        with tempfile.TemporaryFile(dir=self._scratch()) as archive:
+            try:
+                run = subprocess.run(
+                    command, stdout=archive, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False
+                )
+            except FileNotFoundError as error:
+                raise LabError("mmdebstrap is not installed: run scripts/bootstrap") from error
+            if run.returncode:
+                tail = run.stderr.decode(errors="replace").strip().splitlines()[-5:]
+                raise LabError(
+                    f"mmdebstrap could not make Debian {SUITE} (is its mirror reachable?): {' / '.join(tail)}"
+                )
+            archive.seek(0)
+            repository, tag = ROOTFS.split(":")
+            # A generator: the SDK sends this chunked, and for a file would claim a length as well.
+            chunks = iter(lambda: archive.read(1 << 20), b"")
+            self.client.api.import_image_from_stream(chunks, repository=repository, tag=tag)
+
+    def base(self) -> str:
+        """Debian with this machine's certificate authorities and a few tools; parent of all others."""
+        rootfs = self.rootfs()
+        context = _Context()
+        context.add(_SOURCES / "base")
+        context.files["ca/.keep"] = (b"", 0o644)
+        if _HOST_CAS.is_dir():
+            for path in sorted(_HOST_CAS.rglob("*.crt")):
+                context.files[f"ca/{path.name}"] = (path.read_bytes(), 0o644)
+        return self._build("base", context, {"ROOTFS": rootfs})
+
+    def droplet(self) -> str:
+        """What a droplet's disk is written from; also tagged with DigitalOcean's slug."""
+        context = _Context()
+        context.add(_SOURCES / "droplet")
+        made = self._build("droplet", context, {"BASE": self.base()})
+        self.client.images.get(made).tag(DROPLET)
+        return DROPLET
+
+    # -- the lab's own parts ----------------------------------------------------------------------------
+
+    def services(self) -> str:
+        """Every server the lab runs, and the Python packages that `lab` needs."""
+        context = _Context()
+        context.add(_SOURCES / "services")
+        context.trees["python"] = self._python_packages()
+        made = self._build("services", context, {"BASE": self.base()}, *_requirements(), PYTHON)
+        self.client.images.get(made).tag(SERVICES)
+        return made
+
+    def _python_packages(self) -> Path:
+        """The `lab` extra's packages for the image's Python, unpacked; pip's settings are the host's."""
+        wanted = _requirements()
+        inputs = "\0".join([PYTHON, platform.machine(), *wanted])
+        name = f"python-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+        target = self.cache / name
+        with self._once(name):
+            if target.is_dir():
+                return target
+            self.report("services: fetching Python packages")
+            work = Path(tempfile.mkdtemp(dir=self._scratch()))
+            machine = platform.machine()
+            glibcs = ("_2_36", "_2_34", "_2_28", "_2_17", "2014")
+            command = [
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+                *("--no-compile", f"--target={work}", "--implementation=cp", f"--python-version={PYTHON}"),
+                *("--only-binary=:all:", *(f"--platform=manylinux{glibc}_{machine}" for glibc in glibcs)),
+                *wanted,
+            ]
+            run = subprocess.run(
+                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+            )
+            if run.returncode:
+                shutil.rmtree(work, ignore_errors=True)
+                raise LabError(f"pip could not fetch the lab's Python packages: {run.stderr.strip()[-600:]}")
+            work.chmod(0o755)
+            work.rename(target)
+            return target
+
+    def spaces(self) -> str:
+        """The S3 server: versitygw, its public image where it can be pulled, else built with Go."""
+        with self._once("spaces"):
+            public = f"versity/versitygw:{VERSITYGW}"
+            binary = self.cache / f"versitygw-{VERSITYGW}-{platform.machine()}"
+            if not binary.exists():
+                self._build_versitygw(binary)
+            context = _Context()
+            context.files["Dockerfile"] = (
+                b"ARG BASE\nFROM ${BASE}\nCOPY versitygw /usr/local/bin/versitygw\n", 0o644
+            )  # fmt: skip
+            context.trees["versitygw"] = binary
+            made = self._build("spaces", context, {"BASE": self.base()}, public)
+            self.client.images.get(made).tag(SPACES)
+            return made
+
+    def _build_versitygw(self, binary: Path) -> None:
+        package = f"github.com/versity/versitygw/cmd/versitygw@{VERSITYGW}"
+        self.report(f"spaces: building versitygw {VERSITYGW} (about two minutes)")
+        work = Path(tempfile.mkdtemp(dir=self._scratch()))
+        try:
+            if shutil.which("go"):
+                run = subprocess.run(
+                    ["go", "install", "-trimpath", "-ldflags=-s -w", package],
+                    env=_go_environment(work), capture_output=True, text=True, check=False,
+                )  # fmt: skip
+                output, status = run.stderr, run.returncode
+            else:
+                status, output = self._go_in_container(package, work)
+            if status:
+                raise LabError(f"Go could not build versitygw: {output.strip()[-600:]}")
+            built = work / "versitygw"
+            built.chmod(0o755)
+            built.rename(binary)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _go_in_container(self, package: str, work: Path) -> tuple[int, str]:
+        script = (
+            "apt-get update -qq && apt-get install -y -qq --no-install-recommends golang-go >/dev/null"
+            f" && CGO_ENABLED=0 GOTOOLCHAIN=auto GOBIN=/out go install -trimpath '-ldflags=-s -w' {package}"
+        )
+        container = self.client.containers.run(
+            self.base(),
+            ["sh", "-c", script],
+            detach=True,
+            volumes={str(work): {"bind": "/out", "mode": "rw"}},
+        )
+        try:
+            status = container.wait(timeout=1800)["StatusCode"]
+            return status, container.logs(tail=30).decode(errors="replace")
+        finally:
+            container.remove(force=True)
+
+    # -- all --------------------------------------------------------------------------------------------
+
+    def all(self) -> None:
+        """Builds what is missing. The first error stops it; what is done stays done."""
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            work = (self.spaces, self._python_packages, self.droplet, self.services)
+            for job in [pool.submit(each) for each in work]:
+                job.result()
+
+    def prune(self) -> list[str]:
+        """Removes every image the labs have built (`lab purge`); returns the tags."""
+        every = (tag for image in self.client.images.list() for tag in image.tags)
+        tags = [tag for tag in every if tag.startswith(f"{IMAGE_PREFIX}/")]
+        for tag in tags:
+            self.client.images.remove(tag, force=True, noprune=False)
+        return tags
+
+    # -- helpers ----------------------------------------------------------------------------------------
+
+    def _scratch(self) -> Path:
+        path = self.cache / "tmp"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def _once(self, name: str) -> Iterator[None]:
+        """One builder at a time, over threads and over processes (two labs may start together)."""
+        with _locks_guard:
+            lock = _locks.setdefault(name, threading.Lock())
+        with lock, (self._scratch() / f"{name}.lock").open("w") as file:
+            flock(file, LOCK_EX)
+            yield
+
+    def _build(self, name: str, context: _Context, args: dict[str, str], *more: str) -> str:
+        tag = f"{IMAGE_PREFIX}/{name}:{context.digest(*args.values(), *more)}"
+        with self._once(f"image-{name}"):
+            if exists(self.client, tag):
+                return tag
+            self.report(f"{name}: building")
+            with tempfile.TemporaryFile(dir=self._scratch()) as archive:
+                context.write(archive)
+                archive.seek(0)
+                self._run_build(name, archive, tag, args)
+            return tag
+
+    def _run_build(self, name: str, archive: Any, tag: str, args: dict[str, str]) -> None:
+        log = self.cache / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w") as output:
+            try:
+                for event in self.client.api.build(
+                    fileobj=archive,
+                    custom_context=True,
+                    tag=tag,
+                    buildargs=args,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                ):
+                    if "error" in event:
+                        raise LabError(f"image {name}: {event['error'].strip()} (log: {log})")
+                    text = event.get("stream", "")
+                    output.write(text)
+                    output.flush()
+                    if text.startswith("Step "):
+                        self.report(f"{name}: {text.strip()[:90]}")
+            except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+                raise LabError(f"image {name}: the engine refused or broke off the build: {error}") from error
+
+
+def _requirements() -> list[str]:
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    return sorted(project["optional-dependencies"]["lab"])
+
+
+def _go_environment(target: Path) -> dict[str, str]:
+    return {**os.environ, "GOBIN": str(target), "CGO_ENABLED": "0", "GOFLAGS": "-p=2"}
+
+
+def main() -> None:
+    """`python -m lab.images [NAME...]`: build some or all images and print their tags."""
+    images = Images(connect(timeout=1800), Lab.load().cache, lambda text: print(text, flush=True))
+    for name in sys.argv[1:] or ["droplet", "services", "spaces"]:
+        print(getattr(images, name)())
+
+
+if __name__ == "__main__":
+    main()

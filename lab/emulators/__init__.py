@@ -1,0 +1,1 @@
+"""The cloud APIs as the lab answers them: DigitalOcean, Cloudflare and SendGrid."""

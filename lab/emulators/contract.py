@@ -1,0 +1,163 @@
+"""Checks every exchange with an emulator against the vendor's OpenAPI document.
+
+The documents are the vendors' data and no part of this project: they are read from `$VENDOR_OPENAPI`
+(default `../shared/openapi`, relative to the repository). Where a document is not present nothing is
+checked, and `/_lab/health` says so. `digitalocean-fixed.json` and `cloudflare-fixed.json` are the vendors'
+texts with the corrections without which no real answer passes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from openapi_core import OpenAPI
+from openapi_core.datatypes import RequestParameters
+from openapi_core.exceptions import OpenAPIError
+from openapi_core.templating.responses.exceptions import ResponseNotFound
+from werkzeug.datastructures import Headers, ImmutableMultiDict
+
+from lab.config import REPOSITORY
+
+if TYPE_CHECKING:
+    from lab.emulators.common import Call, Reply
+
+Mode = Literal["off", "log", "raise"]
+
+_HOST = "https://emulator.invalid"
+
+_SAMPLE = 10
+"""Of a longer list, so many items are checked from each end: 200 droplets take 0.2 s otherwise."""
+
+
+def documents() -> Path:
+    """Where the vendors' documents are, if they are."""
+    return REPOSITORY / os.environ.get("VENDOR_OPENAPI", "../shared/openapi")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """`where` is `request` or `answer`; `what` says what is wrong with it."""
+
+    where: str
+    what: str
+
+    def show(self) -> dict[str, str]:
+        return {"where": self.where, "what": self.what}
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: Path, server: str) -> OpenAPI:
+    spec = json.loads(path.read_text())
+    spec["servers"] = [{"url": _HOST + server}]
+    # tokens and scopes are the emulator's to refuse, in the vendor's words
+    spec.pop("security", None)
+    for operations in spec["paths"].values():
+        operations.pop("servers", None)
+        for operation in operations.values():
+            if isinstance(operation, dict):
+                operation.pop("security", None)
+    return OpenAPI.from_dict(spec)
+
+
+class _Request:
+    """A call as openapi-core wants to see it."""
+
+    def __init__(self, call: Call) -> None:
+        self.method = call.method.lower()
+        self.host_url = _HOST
+        self.path = call.path
+        self.body = call.body or None
+        self.content_type = call.headers.get("content-type", "application/json").partition(";")[0]
+        self.parameters = RequestParameters(
+            query=ImmutableMultiDict(call.query.multi_items()), header=Headers(dict(call.headers.items()))
+        )
+
+
+class _Response:
+    def __init__(self, status: int, body: Any, headers: dict[str, str]) -> None:
+        self.status_code = status
+        self.headers = Headers(headers)
+        self.content_type = "application/json"
+        self.data = b"" if body is None else json.dumps(body).encode()
+
+
+class Contract:
+    """Validation against one document.
+
+    `mode`: `off`, `log` (keep a list) or `raise` (answer 500 instead, for tests). `errors_declared` False
+    is for a document that leaves refusals out: they are not checked then.
+    """
+
+    def __init__(self, document: str, mode: Mode, *, server: str = "", errors_declared: bool = True) -> None:
+        self.mode = mode
+        self.errors_declared = errors_declared
+        path = documents() / document
+        self.present = path.is_file()
+        self.active = self.present and mode != "off"
+        self._api = _load(path, server) if self.active else None
+
+    @property
+    def state(self) -> str:
+        return self.mode if self.active else "off" if self.present else "no document"
+
+    def check_request(self, call: Call) -> Violation | None:
+        return self._check("request", call, None)
+
+    def check_reply(self, call: Call, reply: Reply) -> Violation | None:
+        return self._check("answer", call, reply)
+
+    def _check(self, where: str, call: Call, reply: Reply | None) -> Violation | None:
+        assert self._api is not None
+        if call.method == "HEAD":
+            return None
+        request = _Request(call)
+        try:
+            if reply is None:
+                self._api.validate_request(request)
+            else:
+                response = _Response(reply.status, _sample(reply.body), reply.headers)
+                self._api.validate_response(request, response)
+        except ResponseNotFound as error:
+            if reply is not None and reply.status >= 400 and not self.errors_declared:
+                return None
+            return Violation(where, str(error))
+        except OpenAPIError as error:
+            return Violation(where, _explain(error))
+        return None
+
+
+def _sample(body: Any) -> Any:
+    if not isinstance(body, dict):
+        return body
+    return {
+        key: value[:_SAMPLE] + value[-_SAMPLE:]
+        if isinstance(value, list) and len(value) > 2 * _SAMPLE
+        else value
+        for key, value in body.items()
+    }
+
+
+def _explain(error: BaseException) -> str:
+    """The chain of an openapi-core error, and the innermost schema errors, in one line."""
+    parts: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None:
+        parts.append(str(seen) or type(seen).__name__)
+        for schema_error in getattr(seen, "schema_errors", ()) or ():
+            parts.extend(_schema_lines(schema_error))
+        seen = seen.__cause__
+    return "; ".join(dict.fromkeys(" ".join(part.split())[:300] for part in parts))
+
+
+def _schema_lines(error: Any, depth: int = 0) -> list[str]:
+    where = "/".join(str(step) for step in error.absolute_path)
+    lines = [f"{where or '(body)'}: {error.message[:300]}"]
+    if depth < 3:
+        for inner in error.context or ():
+            lines.extend(_schema_lines(inner, depth + 1))
+    return lines

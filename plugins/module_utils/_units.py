@@ -17,6 +17,7 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 
 _PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,FragmentPath,DropInPaths,"
+    "ConditionResult,ConditionTimestampMonotonic,"
     "ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
 )
 
@@ -27,13 +28,17 @@ class UnitsError(Exception):
 
 @dataclass
 class Unit:
-    """What systemd says of a unit. `started` and `changed` are seconds of the epoch; 0: never."""
+    """What systemd says of a unit.
+
+    `skipped`: a condition kept it from starting. `started`, `changed`: seconds of the epoch, 0 for never.
+    """
 
     name: str
     exists: bool
     active: str
     enabled: str
     reload_needed: bool
+    skipped: bool
     files: tuple[str, ...]
     started: float
     changed: float
@@ -63,6 +68,9 @@ def read(names: Sequence[str], run: Run) -> list[Unit]:
             active=block["ActiveState"],
             enabled=block["UnitFileState"],
             reload_needed=block["NeedDaemonReload"] == "yes",
+            skipped=block["ActiveState"] == "inactive"
+            and block["ConditionResult"] == "no"
+            and block["ConditionTimestampMonotonic"] != "0",
             files=tuple(path for path in (block["FragmentPath"], *block["DropInPaths"].split()) if path),
             # Only services have a main process; 0 is one that never ran.
             started=_epoch(
@@ -134,7 +142,13 @@ def apply(wanted: Sequence[Mapping[str, Any]], run: Run, *, daemon_reload: bool,
             continue
         restart_files = [*(entry["restart_on"] or []), *unit.files]
         if not running:
-            _act(run, outcome, ["start", unit.name], unit.name, check=check)
+            if unit.skipped and not check:
+                # A condition kept it from starting before; it is asked again, and may refuse again.
+                _must(run, ["systemctl", "start", unit.name], unit.name)
+                if read([unit.name], run)[0].active != "inactive":
+                    outcome.actions.append(f"start {unit.name}")
+            elif not unit.skipped:
+                _act(run, outcome, ["start", unit.name], unit.name, check=check)
         elif entry["restart_on"] is not None and newest(restart_files) > unit.started:
             _act(run, outcome, ["restart", unit.name], unit.name, check=check)
             outcome.restarted.append(unit.name)

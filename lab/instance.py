@@ -15,14 +15,15 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 REDIRECT_URI = "urn:ietf:wg:oauth:2.0:oob"
 SCOPES = "read write"
 
 
 class Instance:
-    """`domain` is the instance's, `address` the load balancer's (IPv4), `ca` the PEM file that signed its certificate.
+    """`domain` is the instance's, `address` the load balancer's (IPv4), `ca` the PEM file that signed it all.
 
     Errors are httpx's: a status that was not expected raises `httpx.HTTPStatusError`.
     """
@@ -101,7 +102,7 @@ class Instance:
         return timeline
 
     @contextlib.contextmanager
-    def stream(self, token: str, name: str = "public") -> Iterator[ClientConnection]:
+    def stream(self, token: str, name: str = "public") -> Iterator[Connection]:
         """A WebSocket on the streaming server; messages are read with `next_event`."""
         connection = socket.create_connection((self.address, 443), timeout=15)
         with connect(
@@ -114,8 +115,8 @@ class Instance:
             yield websocket
 
 
-def next_event(websocket: ClientConnection, event: str, timeout: float = 15) -> dict[str, Any]:
-    """The payload of the next `event` on a stream. Raises TimeoutError when none comes in `timeout` seconds."""
+def next_event(websocket: Connection, event: str, timeout: float = 15) -> dict[str, Any]:
+    """The payload of the next `event` on a stream. TimeoutError after `timeout` seconds without one."""
     while True:
         message = json.loads(websocket.recv(timeout=timeout))
         if message.get("event") == event:

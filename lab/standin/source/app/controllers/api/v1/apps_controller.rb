@@ -1,0 +1,14 @@
+# frozen_string_literal: true
+
+class Api::V1::AppsController < Api::BaseController
+  def create
+    application = OauthApplication.create!(
+      name: params[:client_name], redirect_uri: Array(params[:redirect_uris]).join("\n"),
+      scopes: params[:scopes].presence || 'read', website: params[:website]
+    )
+    render json: {
+      id: application.id.to_s, name: application.name, website: application.website, scopes: application.scopes.split,
+      redirect_uri: application.redirect_uri, client_id: application.uid, client_secret: application.secret
+    }
+  end
+end

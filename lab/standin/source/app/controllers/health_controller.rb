@@ -1,0 +1,8 @@
+# frozen_string_literal: true
+
+# Says that the process answers, and asks neither the database nor Redis.
+class HealthController < ActionController::Base
+  def show
+    request.format.json? ? render(json: { status: 'OK' }) : render(plain: 'OK')
+  end
+end

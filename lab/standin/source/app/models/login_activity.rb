@@ -1,0 +1,5 @@
+# frozen_string_literal: true
+
+class LoginActivity < ApplicationRecord
+  belongs_to :user
+end

@@ -1,0 +1,34 @@
+# frozen_string_literal: true
+
+require_relative 'boot'
+
+require 'rails'
+require 'active_record/railtie'
+require 'active_job/railtie'
+require 'action_controller/railtie'
+require 'action_mailer/railtie'
+require 'action_view/railtie'
+
+Bundler.require(*Rails.groups)
+
+# What is in the environment wins over the files.
+Dotenv.load(*%W(.env.#{Rails.env}.local .env.local .env.#{Rails.env} .env).map { |name| File.expand_path("../#{name}", __dir__) })
+
+require_relative '../lib/mastodon/version'
+require_relative '../lib/mastodon/redis_configuration'
+
+module Mastodon
+  class Application < Rails::Application
+    config.load_defaults 7.2
+
+    config.active_job.queue_adapter = :sidekiq
+    config.action_mailer.deliver_later_queue_name = 'mailers'
+    config.active_record.dump_schema_after_migration = false
+    config.api_only = false
+    config.generators.system_tests = nil
+
+    def redis_config
+      @redis_config ||= Mastodon::RedisConfiguration.new
+    end
+  end
+end

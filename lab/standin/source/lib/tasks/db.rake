@@ -1,0 +1,48 @@
+# frozen_string_literal: true
+
+namespace :db do
+  namespace :encryption do
+    Rake::Task['db:encryption:init'].clear if Rake::Task.task_defined?('db:encryption:init')
+
+    desc 'Generate a set of keys for configuring Active Record encryption in a given environment'
+    task :init do # rubocop:disable Rails/RakeEnvironment
+      puts <<~MESSAGE
+        Add the following secret environment variables to your Mastodon environment (e.g. .env.production), ensure they are shared across all your nodes and do not change them after they are set:
+
+        ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY=#{SecureRandom.alphanumeric(32)}
+        ACTIVE_RECORD_ENCRYPTION_KEY_DERIVATION_SALT=#{SecureRandom.alphanumeric(32)}
+        ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY=#{SecureRandom.alphanumeric(32)}
+      MESSAGE
+    end
+  end
+
+  namespace :migrate do
+    desc 'Setup the db or migrate depending on state of db'
+    task setup: :environment do
+      fresh = begin
+        ActiveRecord::Base.connection_pool.migration_context.current_version.zero?
+      rescue ActiveRecord::NoDatabaseError
+        Rake::Task['db:setup'].invoke
+        next
+      end
+
+      Rake::Task['db:migrate'].invoke
+      Rake::Task['db:seed'].invoke if fresh
+    end
+  end
+
+  desc 'What a database must be before migrations run'
+  task pre_migration_check: :environment do
+    connection = ActiveRecord::Base.connection
+    server = connection.select_value("SELECT current_setting('server_version_num')").to_i
+    abort 'This version of Mastodon requires PostgreSQL 14.0 or newer. Please update PostgreSQL before updating Mastodon.' if server < 140_000
+
+    current = ActiveRecord::Base.connection_pool.migration_context.current_version
+    oldest = Mastodon::Version.oldest_schema
+    if ENV['SKIP_POST_DEPLOYMENT_MIGRATIONS'] == 'true' && current.positive? && current < oldest
+      abort 'Zero-downtime migrations from this old a version are not supported: pass through the minor versions in between, one by one.'
+    end
+  end
+
+  Rake::Task['db:migrate'].enhance(['db:pre_migration_check'])
+end

@@ -1,0 +1,138 @@
+"""People and programs use the instance, through the load balancer, with TLS verified."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import ssl
+import struct
+import zlib
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from lab.instance import Instance, next_event
+
+from .conftest import DOMAIN, WORKERS, TestLab, until
+
+
+@dataclass(frozen=True)
+class Account:
+    name: str
+    email: str
+    password: str
+    token: str
+
+
+def png(red: int) -> bytes:
+    """A picture of one pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes([0, red, 0, 0])))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture(scope="module")
+def account(converged: TestLab, instance: Instance) -> Account:
+    name = f"reader_{secrets.token_hex(4)}"
+    email = f"{name}@{DOMAIN}"
+    created = converged.ssh(
+        "vmst-exec", f"tootctl accounts create {name} --email {email} --confirmed --approve"
+    ).must_succeed()
+    password = re.search(r"New password: (\S+)", created.output)
+    assert password, created.output
+    return Account(name, email, password[1], instance.log_in(email, password[1]))
+
+
+def test_certificate_is_the_instances(instance: Instance, converged: TestLab) -> None:
+    context = ssl.create_default_context(cafile=str(converged.settings.ca))
+    with (
+        socket.create_connection((instance.address, 443), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=DOMAIN) as tls,
+    ):
+        assert tls.version() in {"TLSv1.2", "TLSv1.3"}
+
+
+def test_http_is_redirected_to_https(instance: Instance) -> None:
+    answer = httpx.get(f"http://{instance.address}/about", headers={"Host": DOMAIN}, follow_redirects=False)
+    assert answer.status_code in {301, 308}
+    assert answer.headers["location"] == f"https://{DOMAIN}/about"
+
+
+def test_reports_the_version_of_the_settings(instance: Instance, converged: TestLab) -> None:
+    shown = converged.ssh("vmst-exec", "tootctl version").must_succeed().output.strip()
+    assert instance.version() == shown.splitlines()[-1]
+
+
+def test_post_with_a_picture(instance: Instance, account: Account, converged: TestLab) -> None:
+    picture = png(secrets.randbelow(256))
+    with instance.stream(account.token) as websocket:
+        media = instance.upload(account.token, "pixel.png", picture)
+        text = f"hello {secrets.token_hex(8)}"
+        status = instance.post(account.token, text, [media["id"]])
+        streamed = next_event(websocket, "update")
+
+    assert streamed["id"] == status["id"]
+    assert text in streamed["content"]
+    assert status["id"] in [entry["id"] for entry in instance.public_timeline()]
+
+    # The picture lies in the object store, under the public address that Mastodon gave it.
+    url = httpx.URL(media["url"])
+    tls = ssl.create_default_context(cafile=str(converged.settings.ca))
+    with httpx.Client(verify=tls) as spaces:
+        stored = spaces.get(
+            url.copy_with(host=converged.settings.address("spaces")),
+            headers={"Host": url.netloc.decode()},
+            extensions={"sni_hostname": url.host},
+        )
+    assert stored.status_code == 200
+    assert stored.content == picture
+
+    # Its background jobs ran on a worker.
+    def runs() -> list[dict[str, str]]:
+        path = f"/api/v1/standin/job_runs?status_id={status['id']}"
+        found: list[dict[str, str]] = instance.request("GET", path).raise_for_status().json()
+        return found
+
+    until(lambda: {run["job"] for run in runs()} >= {"DistributionWorker", "DeliveryWorker"}, 30)
+    assert {run["hostname"] for run in runs()} <= set(WORKERS)
+
+
+def test_only_exec_schedules(instance: Instance) -> None:
+    schedulers = instance.request("GET", "/api/v1/standin/schedulers").raise_for_status().json()
+    assert {scheduler["origin"].split(":")[0] for scheduler in schedulers} == {"vmst-exec"}
+    runs = instance.request("GET", "/api/v1/standin/job_runs?queue=scheduler").raise_for_status().json()
+    assert {run["hostname"] for run in runs} == {"vmst-exec"}
+
+
+def test_confirmation_mail_arrives(converged: TestLab) -> None:
+    name = f"new_{secrets.token_hex(4)}"
+    converged.ssh("vmst-exec", f"tootctl accounts create {name} --email {name}@{DOMAIN}").must_succeed()
+    until(lambda: name in converged("mail").must_succeed().output, 60)
+
+
+def test_client_address_is_the_clients(instance: Instance, account: Account, converged: TestLab) -> None:
+    """Not the load balancer's and not nginx's: rate limits and bans need it."""
+    seen = instance.request("GET", "/api/v1/standin/session", token=account.token).raise_for_status().json()
+    assert seen["remote_ip"] == str(next(converged.settings.public.hosts()))  # this machine, on that network
+    assert seen["protocol"] == "https"
+
+
+def test_every_worker_serves(instance: Instance, account: Account) -> None:
+    def hosts() -> set[str]:
+        answers = [
+            instance.request("GET", "/api/v1/standin/session", token=account.token, timeout=10)
+            for _ in range(12)
+        ]
+        return {answer.raise_for_status().json()["process"].split(":")[0] for answer in answers}
+
+    until(lambda: hosts() == set(WORKERS), 60)

@@ -1,0 +1,77 @@
+"""What must be refused: plaintext, and every port that is not documented."""
+
+from __future__ import annotations
+
+import json
+
+from .conftest import WORKERS, TestLab
+
+SCAN = """
+import asyncio, json, sys
+async def probe(address, port, found, limit):
+    async with limit:
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1.5)
+        except (OSError, asyncio.TimeoutError):
+            return
+        found.append(port)
+        writer.close()
+async def main():
+    result = {}
+    for address in sys.argv[1:]:
+        found, limit = [], asyncio.Semaphore(3000)
+        await asyncio.gather(*(probe(address, port, found, limit) for port in range(1, 65536)))
+        result[address] = sorted(found)
+    print(json.dumps(result))
+asyncio.run(main())
+"""
+
+
+def in_neighbour(lab: TestLab, script: str, *arguments: str) -> str:
+    """Runs Python in another container of the droplets' public network; returns what it prints."""
+    from .conftest import run
+
+    container = lab.settings.container("mirror")
+    return (
+        run("docker", "exec", "-i", container, "python3", "-", *arguments, stdin=script).must_succeed().output
+    )
+
+
+def test_ports_on_the_public_addresses(converged: TestLab) -> None:
+    variables = json.loads(inventory(converged))
+    addresses = [variables["_meta"]["hostvars"][worker]["do_public_ipv4"] for worker in WORKERS]
+    scanned = json.loads(in_neighbour(converged, SCAN, *addresses))
+    assert scanned == {address: [22, 80, 443] for address in addresses}
+
+
+def test_valkey_refuses_plaintext(converged: TestLab) -> None:
+    probe = (
+        "import os, socket; host, port = os.environ['ADDRESS'].split(':');"
+        "s = socket.create_connection((host, int(port)), 5); s.sendall(b'PING\\r\\n'); print(s.recv(100))"
+    )
+    address = setting(converged, "mastodon_redis_host") + ":" + setting(converged, "mastodon_redis_port")
+    done = converged.ssh("vmst-exec", f'ADDRESS={address} python3 -c "{probe}"')
+    assert "PONG" not in done.output
+    assert "NOAUTH" not in done.output
+
+
+def test_postgresql_refuses_connections_without_tls(converged: TestLab) -> None:
+    host = setting(converged, "mastodon_db_host")
+    for port in ("mastodon_db_port", "mastodon_db_pool_port"):
+        connection = (
+            f"host={host} port={setting(converged, port)} dbname=mastodon user=mastodon sslmode=disable"
+        )
+        done = converged.ssh("vmst-exec", f"PGPASSWORD=wrong psql '{connection}' -c 'select 1'")
+        assert done.code != 0
+        assert "no encryption" in done.output or "SSL required" in done.output, done.output
+
+
+def inventory(lab: TestLab) -> str:
+    from .conftest import run
+
+    return run("ansible-inventory", "-i", lab.inventory, "--list").must_succeed().output
+
+
+def setting(lab: TestLab, name: str) -> str:
+    hostvars = json.loads(inventory(lab))["_meta"]["hostvars"]
+    return str(hostvars["vmst-exec"][name])

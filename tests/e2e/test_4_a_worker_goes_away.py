@@ -1,0 +1,43 @@
+"""A worker stops, the others serve; it comes back and serves again."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+
+from lab.instance import Instance
+
+from .conftest import TestLab, until
+
+HEALTH_CHECK_SECONDS = 40
+"""The most a load balancer needs to see that a member is gone or back: threshold x interval, a timeout."""
+
+
+def answers(instance: Instance) -> bool:
+    try:
+        return instance.request("GET", "/api/v2/instance", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def member_is_up(lab: TestLab, name: str) -> bool:
+    rows = [line for line in lab("status").must_succeed().output.splitlines() if name in line]
+    return any("UP" in row for row in rows)
+
+
+def test_a_worker_stops_and_starts(converged: TestLab, instance: Instance) -> None:
+    assert answers(instance)
+    converged("droplet", "stop", "vmst-worker-2").must_succeed()
+    try:
+        until(lambda: not member_is_up(converged, "vmst-worker-2"), HEALTH_CHECK_SECONDS)
+        deadline = time.monotonic() + 20
+        served = []
+        while time.monotonic() < deadline:
+            served.append(answers(instance))
+            time.sleep(0.2)
+        assert all(served), f"{served.count(False)} of {len(served)} requests failed"
+    finally:
+        converged("droplet", "start", "vmst-worker-2").must_succeed()
+    until(lambda: member_is_up(converged, "vmst-worker-2"), 120)
+    assert answers(instance)

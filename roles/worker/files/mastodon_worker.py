@@ -1,0 +1,437 @@
+#!/usr/bin/python3
+# Copyright: the vmstio.mastodon authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look after this worker: what runs with old settings, is it healthy, take it out of rotation and back.
+
+Reads /etc/mastodon/worker.json. Exit code 0: it is so; 1: it is not, and standard error says what is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CONFIGURATION = Path("/etc/mastodon/worker.json")
+STAMPS = Path("/run/mastodon-worker")
+
+
+class NotSo(Exception):
+    """What was asked for is not the case; the text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """`files`: unit -> what it reads when it starts. `urls`: container -> where it says OK.
+
+    `sidekiq`: the containers that run jobs. `health`: what the load balancer asks, on loopback.
+    `flag`: the file that makes it fail. The two logs are nginx's; `health_log` holds what others than
+    this host asked.
+    """
+
+    files: dict[str, list[str]]
+    urls: dict[str, str]
+    sidekiq: list[str]
+    health: str
+    flag: Path
+    access_log: Path
+    health_log: Path
+
+    @classmethod
+    def load(cls, path: Path = CONFIGURATION) -> Configuration:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("flag", "access_log", "health_log"):
+            raw[name] = Path(raw[name])
+        return cls(**raw)
+
+
+# What runs with old settings
+
+
+def digests(paths: list[str]) -> dict[str, str]:
+    """path -> SHA-256 of its content, or `missing`."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            found[path] = "missing"
+    return found
+
+
+def clean(configuration: Configuration, unit: str) -> None:
+    """Remove the container of `unit` that a killed client left behind, and its scratch volume."""
+    if unit in configuration.urls or unit in configuration.sidekiq:
+        run("docker", "container", "rm", "--force", "--volumes", unit)
+
+
+def prepare(configuration: Configuration, unit: str) -> None:
+    """Clear the way for `unit` and note what it starts with. The unit itself calls this before each start."""
+    clean(configuration, unit)
+    STAMPS.mkdir(mode=0o755, exist_ok=True)
+    candidate = STAMPS / f".{unit}"
+    candidate.write_text(json.dumps(digests(configuration.files[unit])), encoding="utf-8")
+    candidate.rename(STAMPS / unit)
+
+
+def outdated(configuration: Configuration) -> list[str]:
+    """Units that run with other settings than those on this host now. A unit that is stopped is not among
+    them: it starts with what is there."""
+    found = []
+    for unit, files in configuration.files.items():
+        path = STAMPS / unit
+        started_with = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if started_with != digests(files) and is_active(unit):
+            found.append(unit)
+    return found
+
+
+def stopped(configuration: Configuration) -> list[str]:
+    """Units that do not run, and are not about to."""
+    return [unit for unit in configuration.files if not is_active(unit)]
+
+
+def is_active(unit: str) -> bool:
+    return run("systemctl", "is-active", unit).stdout.strip() in ("active", "activating", "reloading")
+
+
+def systemctl(verb: str, units: list[str]) -> None:
+    """Does it to all `units` at the same time and waits. Raises NotSo with the journal of one that failed."""
+    answer = run("systemctl", verb, *units)
+    if answer.returncode:
+        broken = next((unit for unit in units if not is_active(unit)), units[0])
+        journal = run("journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={broken}").stdout
+        raise NotSo(
+            f"systemctl {verb}: {answer.stderr.strip()}\nThe journal of {broken} ends with:\n{journal}"
+        )
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+# Health
+
+
+def ask(url: str, timeout: float = 3.0) -> str | None:
+    """None where `url` answers 200, else what is wrong. No proxy is asked, whatever the environment says."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout) as answer:
+            answer.read()
+    except urllib.error.HTTPError as error:
+        return f"answers {error.code} {error.read(200).decode(errors='replace').strip()}".rstrip()
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+    return None
+
+
+def trouble(configuration: Configuration, container: str) -> str | None:
+    """None where `container` does its work, else what is wrong."""
+    url = configuration.urls.get(container)
+    if url:
+        problem = ask(url)
+        return f"{container}: {url} {problem}" if problem else None
+    answer = run("docker", "container", "inspect", "--format", "{{.State.Health.Status}}", container)
+    status = answer.stdout.strip() or answer.stderr.strip()
+    return None if status == "healthy" else f"{container}: {status}"
+
+
+def sick(configuration: Configuration) -> str | None:
+    """None where everything here does its work, drained or not, else what is wrong."""
+    for container in (*configuration.urls, *configuration.sidekiq):
+        if problem := trouble(configuration, container):
+            return problem
+    problem = in_rotation(configuration)
+    return None if problem is None or problem.endswith("503 draining") else problem
+
+
+def in_rotation(configuration: Configuration) -> str | None:
+    """None where the load balancer may send, else what is wrong."""
+    problem = ask(configuration.health)
+    return f"{configuration.health} {problem}" if problem else None
+
+
+def wait(check: Callable[[], str | None], *, count: int, interval: float, limit: float) -> None:
+    """Until `check` finds no trouble `count` times in a row. Raises NotSo after `limit` seconds."""
+    end = time.monotonic() + limit
+    good = 0
+    while True:
+        problem = check()
+        good = 0 if problem else good + 1
+        if good >= count:
+            return
+        if time.monotonic() > end:
+            raise NotSo(f"after {limit:g} s: {problem or f'well {good} times in a row, not {count}'}")
+        time.sleep(interval)
+
+
+# Rotation
+
+
+@dataclass
+class Tail:
+    """Lines that are added to a log from now on; follows it when it is rotated."""
+
+    path: Path
+    _inode: int = 0
+    _offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            status = self.path.stat()
+            self._inode, self._offset = status.st_ino, status.st_size
+
+    def lines(self) -> list[str]:
+        try:
+            with self.path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                if inode != self._inode:
+                    self._inode, self._offset = inode, 0
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data.rfind(b"\n") + 1
+        self._offset += whole
+        return data[:whole].decode(errors="replace").splitlines()
+
+
+@dataclass
+class Probes:
+    """What the load balancer was answered: per address that asked, how often `status` in a row."""
+
+    status: str
+    in_row: dict[str, int] = field(default_factory=dict)
+
+    def add(self, lines: list[str]) -> None:
+        for line in lines:
+            address, status, *_ = line.split()
+            self.in_row[address] = self.in_row.get(address, 0) + 1 if status == self.status else 0
+
+    def enough(self, count: int) -> bool:
+        return count == 0 or (bool(self.in_row) and min(self.in_row.values()) >= count)
+
+
+def await_probes(configuration: Configuration, status: str, *, count: int, limit: float, tail: Tail) -> None:
+    """Until every address that asks was answered `status` `count` times in a row."""
+    probes = Probes(status)
+    end = time.monotonic() + limit
+    while not probes.enough(count):
+        if time.monotonic() > end:
+            seen = ", ".join(f"{a} {n} times" for a, n in probes.in_row.items()) or "nobody asked"
+            raise NotSo(
+                f"after {limit:g} s no load balancer has been told {status} {count} times in a row ({seen}). "
+                f"Look at {configuration.health_log} and at the load balancer's health check."
+            )
+        time.sleep(0.5)
+        probes.add(tail.lines())
+
+
+def connections() -> set[str]:
+    """Connections of visitors (peer address and port) that are open now."""
+    answer = run(
+        "ss", "--no-header", "--numeric", "--tcp", "state", "connected", "( sport = :443 or sport = :80 )"
+    )
+    if answer.returncode:
+        raise NotSo(f"ss: {answer.stderr.strip()}")
+    return {line.split()[-1] for line in answer.stdout.splitlines() if not line.startswith("LISTEN")}
+
+
+def requests(lines: list[str]) -> Iterator[bool]:
+    """For each request in the log: whether it was the first of its connection."""
+    for line in lines:
+        yield line.rsplit(" ", 1)[-1] == "1"
+
+
+def drain(configuration: Configuration, *, reason: str, probes: int, quiet: float, limit: float) -> None:
+    """Out of rotation, seen: the load balancer was told, no new connection comes, no request either.
+
+    Open WebSockets stay until the processes stop. Raises NotSo after `limit` seconds; the flag stays, since
+    a worker that shall go must not get new visitors.
+    """
+    end = time.monotonic() + limit
+    asked = Tail(configuration.health_log)
+    configuration.flag.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    configuration.flag.write_text(f"{reason}\n", encoding="utf-8")
+    if in_rotation(configuration) is None:
+        raise NotSo(
+            f"{configuration.health} still answers 200 with {configuration.flag} in place; reload nginx"
+        )
+    await_probes(configuration, "503", count=probes, limit=limit, tail=asked)
+
+    log = Tail(configuration.access_log)
+    _silence(log, end, quiet, "new connections", lambda lines, opened: bool(opened) or any(requests(lines)))
+    # Connections that visitors keep open would bring requests for ever; a reload says good-bye on each.
+    reload = run("systemctl", "reload", "nginx.service")
+    if reload.returncode:
+        raise NotSo(f"systemctl reload nginx: {reload.stderr.strip()}")
+    _silence(log, end, quiet, "requests", lambda lines, _: bool(lines))
+
+
+def _silence(
+    log: Tail, end: float, quiet: float, what: str, noisy: Callable[[list[str], set[str]], bool]
+) -> None:
+    """Until nothing `noisy` happened for `quiet` seconds."""
+    before = connections()
+    since = time.monotonic()
+    while (now := time.monotonic()) - since < quiet:
+        if now > end:
+            raise NotSo(f"{what} still come in. Look at {log.path}: who sends them?")
+        time.sleep(0.5)
+        after = connections()
+        if noisy(log.lines(), after - before):
+            since = time.monotonic()
+        before = after
+
+
+def admit(configuration: Configuration, *, probes: int, limit: float) -> None:
+    """Back in rotation, seen: every address that asks for its health has been told 200."""
+    asked = Tail(configuration.health_log)
+    configuration.flag.unlink(missing_ok=True)
+    wait(lambda: in_rotation(configuration), count=1, interval=0.5, limit=limit)
+    await_probes(configuration, "200", count=probes, limit=limit, tail=asked)
+
+
+# Jobs
+
+_TITLE = re.compile(r"^sidekiq \d\S* .*\[(\d+) of \d+ busy\](.*)", re.MULTILINE)
+
+
+def jobs(container: str) -> str | None:
+    """None where sidekiq is quiet and idle, else what it does. Sidekiq says so in its process title."""
+    answer = run("docker", "container", "top", container, "-o", "pid,args")
+    title = _TITLE.search(re.sub(r"^\s*\d+\s+", "", answer.stdout, flags=re.MULTILINE))
+    if not title:
+        return None if answer.returncode else f"{container}: no sidekiq in it"
+    busy, mood = int(title.group(1)), title.group(2)
+    if "stopping" not in mood:
+        return f"{container}: still takes jobs"
+    return f"{container}: {busy} jobs still run" if busy else None
+
+
+def quieten(configuration: Configuration, *, limit: float) -> None:
+    """No sidekiq here takes new jobs, and those that ran have ended. Only a restart undoes it.
+
+    Raises NotSo after `limit` seconds; a job that is cut off then runs again elsewhere.
+    """
+    for container in configuration.sidekiq:
+        if is_active(container):
+            run("docker", "container", "kill", "--signal", "TSTP", container)
+    for container in configuration.sidekiq:
+        if is_active(container):
+            wait(lambda name=container: jobs(name), count=1, interval=1, limit=limit)  # type: ignore[misc]
+
+
+def is_quiet(container: str) -> bool:
+    answer = run("docker", "container", "top", container, "-o", "args")
+    title = _TITLE.search(answer.stdout)
+    return bool(title) and "stopping" in title.group(2) if title else False
+
+
+def restart(configuration: Configuration) -> list[str]:
+    """Restarts what runs with old settings or was quieted, starts what does not run. Returns the units."""
+    run("systemctl", "daemon-reload")
+    units = outdated(configuration)
+    if "docker" in units:
+        # The engine stops and starts everything that needs it.
+        systemctl("restart", ["docker"])
+        units = ["docker"]
+    else:
+        units += [name for name in configuration.sidekiq if name not in units and is_quiet(name)]
+    rest = [unit for unit in units if unit != "docker"] + stopped(configuration)
+    if rest:
+        systemctl("restart", rest)
+    return sorted({*units, *rest})
+
+
+def state(configuration: Configuration) -> dict[str, Any]:
+    flag = configuration.flag
+    return {
+        "outdated": outdated(configuration),
+        "stopped": stopped(configuration),
+        "quiet": [name for name in configuration.sidekiq if is_quiet(name)],
+        "draining": flag.read_text(encoding="utf-8").strip() or "unknown" if flag.exists() else "",
+    }
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mastodon-worker", description=(__doc__ or "").split("\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("state", help="print (JSON) what runs with old settings, stopped, quiet; why it drains")
+    for name, text in (
+        ("prepare", "before the start of a unit: note what it starts with"),
+        ("clean", "after its end: remove what it left behind"),
+    ):
+        verbs.add_parser(name, help=text).add_argument("unit")
+    ready = verbs.add_parser("ready", help="wait until a container does its work")
+    ready.add_argument("unit")
+    start = verbs.add_parser("start", help="start what does not run")
+    again = verbs.add_parser("restart", help="restart what runs with old settings or was quieted")
+    healthy = verbs.add_parser("healthy", help="wait until everything here does its work")
+    for verb in (start, again, healthy):
+        verb.add_argument("--count", type=int, default=3, help="healthy this often in a row")
+    out = verbs.add_parser("drain", help="take this worker out of the load balancer's rotation")
+    out.add_argument("--reason", default="admin", help="who wants it")
+    out.add_argument("--quiet", type=float, default=3.0, help="seconds without a request")
+    back = verbs.add_parser("admit", help="put it back")
+    for verb in (out, back):
+        verb.add_argument("--probes", type=int, default=3, help="answers to the load balancer in a row")
+    quiet = verbs.add_parser("quiet", help="let sidekiq finish its jobs and take no more")
+    for verb in (ready, start, again, healthy, out, back, quiet):
+        verb.add_argument("--limit", type=float, default=180.0, help="seconds to wait at most")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    try:
+        configuration = Configuration.load()
+        match options.verb:
+            case "state":
+                print(json.dumps(state(configuration)))
+            case "prepare":
+                prepare(configuration, options.unit)
+            case "clean":
+                clean(configuration, options.unit)
+            case "ready":
+                wait(lambda: trouble(configuration, options.unit), count=1, interval=1, limit=options.limit)
+            case "start" | "restart" | "healthy":
+                if options.verb == "start" and (units := stopped(configuration)):
+                    systemctl("start", units)
+                    print(" ".join(units))
+                if options.verb == "restart" and (units := restart(configuration)):
+                    print(" ".join(units))
+                wait(lambda: sick(configuration), count=options.count, interval=1, limit=options.limit)
+            case "drain":
+                drain(
+                    configuration,
+                    reason=options.reason,
+                    probes=options.probes,
+                    quiet=options.quiet,
+                    limit=options.limit,
+                )
+            case "admit":
+                admit(configuration, probes=options.probes, limit=options.limit)
+            case "quiet":
+                quieten(configuration, limit=options.limit)
+    except (NotSo, OSError, ValueError) as error:
+        print(f"mastodon-worker {options.verb}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

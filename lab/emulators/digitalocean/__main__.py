@@ -45,7 +45,9 @@ def main() -> None:
         # only here: the memory cloud needs no engine
         from lab.docker_cloud import DockerCloud  # noqa: PLC0415
 
-        cloud = DockerCloud(lab)
+        if arguments.state is None:
+            parser.error("--cloud docker needs --state: the clusters' passwords are kept there")
+        cloud = DockerCloud.from_environment(arguments.state)
     else:
         cloud = MemoryCloud(str(lab.public), str(lab.private))
     app = create_app(

@@ -1,0 +1,133 @@
+"""Pinned images: a tag that was used once means the same digest for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.vmstio.mastodon.plugins.module_utils._images import (
+    ImagesError,
+    Result,
+    ensure,
+    read_record,
+    repository,
+    write_record,
+)
+
+IMAGE = "registry.example:5000/mastodon/mastodon:v4.7.3"
+NAME = "registry.example:5000/mastodon/mastodon"
+OLD = "sha256:" + "a" * 64
+NEW = "sha256:" + "b" * 64
+
+
+class Engine:
+    """A host with `present` digests, and a registry where every tag has the digest `registry`."""
+
+    def __init__(self, registry: str | None = OLD, present: tuple[str, ...] = ()) -> None:
+        self.registry = registry
+        self.present = set(present)
+        self.pulls = 0
+
+    def __call__(self, argv: Sequence[str]) -> tuple[int, str, str]:
+        if argv[1] == "pull":
+            self.pulls += 1
+            if self.registry is None:
+                return 1, "", "Error response from daemon: no route to host\n"
+            self.present.add(self.registry)
+            return 0, f"v4.7.3: Pulling from mastodon/mastodon\nDigest: {self.registry}\nStatus: ok\n", ""
+        assert argv[1:3] == ["image", "inspect"]
+        return (0 if argv[-1].rpartition("@")[2] in self.present else 1), "", ""
+
+
+def run(engine: Engine, record: dict[str, str], **options: Any) -> Result:
+    arguments: dict[str, Any] = {"expected": {}, "accept_changed": False, "check": False, **options}
+    return ensure(engine, [IMAGE], record, **arguments)
+
+
+def test_first_pull_is_recorded() -> None:
+    engine = Engine()
+    result = run(engine, {})
+    assert result.record == result.digests == {IMAGE: OLD}
+    assert result.pulled == [IMAGE]
+
+
+def test_what_is_there_is_not_asked_for() -> None:
+    engine = Engine(registry=None, present=(OLD,))
+    result = run(engine, {IMAGE: OLD})
+    assert (result.pulled, result.digests, engine.pulls) == ([], {IMAGE: OLD}, 0)
+
+
+def test_lost_image_is_pulled_again() -> None:
+    engine = Engine()
+    assert run(engine, {IMAGE: OLD}).pulled == [IMAGE]
+    assert engine.pulls == 1
+
+
+@pytest.mark.parametrize("source", ["record", "expected"])
+def test_moved_tag_is_refused(source: str) -> None:
+    known = {IMAGE: OLD}
+    with pytest.raises(ImagesError, match=f"{IMAGE} is {NEW} .* shall be {OLD}"):
+        run(
+            Engine(registry=NEW),
+            known if source == "record" else {},
+            expected=known if source != "record" else {},
+        )
+
+
+def test_moved_tag_is_accepted_when_told() -> None:
+    result = run(Engine(registry=NEW, present=(OLD,)), {IMAGE: OLD}, accept_changed=True)
+    assert result.record == {IMAGE: NEW}
+    assert result.pulled == [IMAGE]
+
+
+def test_accepting_what_did_not_move_changes_nothing() -> None:
+    result = run(Engine(present=(OLD,)), {IMAGE: OLD}, accept_changed=True)
+    assert (result.pulled, result.record) == ([], {IMAGE: OLD})
+
+
+def test_expected_digest_goes_before_the_record() -> None:
+    result = run(Engine(registry=NEW, present=(OLD,)), {IMAGE: OLD}, expected={IMAGE: NEW})
+    assert result.record == {IMAGE: NEW}
+
+
+def test_check_pulls_nothing() -> None:
+    engine = Engine()
+    result = run(engine, {}, check=True)
+    assert (engine.pulls, result.pulled, result.digests, result.record) == (0, [IMAGE], {}, {})
+
+
+def test_check_knows_the_recorded_digest() -> None:
+    assert run(Engine(), {IMAGE: OLD}, check=True).digests == {IMAGE: OLD}
+
+
+def test_registry_that_does_not_answer() -> None:
+    with pytest.raises(ImagesError, match=f"cannot pull {IMAGE}: .*no route to host"):
+        run(Engine(registry=None), {})
+
+
+def test_repository() -> None:
+    assert repository(IMAGE) == NAME
+
+
+@pytest.mark.parametrize("reference", ["mastodon", "registry.example:5000/mastodon", f"{NAME}@{OLD}"])
+def test_image_without_a_tag(reference: str) -> None:
+    with pytest.raises(ImagesError, match="name a tag"):
+        repository(reference)
+
+
+def test_record_is_kept(tmp_path: Path) -> None:
+    path = str(tmp_path / "images.json")
+    assert read_record(path) == {}
+    write_record(path, {IMAGE: OLD})
+    assert read_record(path) == {IMAGE: OLD}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["images.json"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"x": "latest"}'])
+def test_damaged_record(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "images.json"
+    path.write_text(content)
+    with pytest.raises(ImagesError, match="restore it or delete it"):
+        read_record(str(path))

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 def main() -> None:
     parser = server.options("digitalocean", __doc__ or "")
-    parser.add_argument("--lab", metavar="NAME", help="the lab whose networks and machines these are")
     parser.add_argument(
         "--cloud", choices=("docker", "memory"), default="docker", help="what runs the droplets"
     )
@@ -39,7 +38,7 @@ def main() -> None:
             limits = Limits(*(int(number) for number in arguments.rate_limit.split("/", 1)))
         except ValueError:
             parser.error(f"--rate-limit {arguments.rate_limit}: two numbers are needed, as in 250/5000")
-    lab = Lab.load(arguments.lab)
+    lab = Lab.load()
     cloud: Cloud
     if arguments.cloud == "docker":
         # only here: the memory cloud needs no engine

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures the inventory plugin: `ansible-inventory --list` against a DigitalOcean API in its own process.
 
-For 0, 200, 2,000 and 10,000 droplets, with 0 and 150 ms a call: median seconds, peak memory (MiB) and
-the number of requests; then the cost of a cache hit beside an empty static inventory. Exits with 1 if a goal is missed:
-2,000 droplets at 150 ms in 3 s, 10,000 in 9 s, ceil(N / 200) requests, a cache hit within 0.15 s of nothing.
-The droplets are full API objects (about 5 kB), as on DigitalOcean.
+For 0, 200, 2,000 and 10,000 droplets, with 0 and 150 ms a call: median seconds, peak memory (MiB) and the
+number of requests; then the cost of a cache hit beside an empty static inventory. Exits with 1 if a goal is
+missed: 2,000 droplets at 150 ms in 3 s, 10,000 in 9 s, ceil(N / 200) requests, a cache hit within 0.15 s of
+nothing. The droplets are full API objects (about 5 kB), as on DigitalOcean.
 """
 
 from __future__ import annotations

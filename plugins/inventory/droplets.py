@@ -321,7 +321,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             )
         except ImportError as error:
             raise AnsibleError(
-                f"This controller's Python cannot import pydo ({error}): run `pip install 'pydo>=0.44,<0.45'`."
+                f"This Python cannot import pydo ({error}): run `pip install 'pydo>=0.44,<0.45'`."
             ) from None
         filters = {"tag_name": self.get_option("tag"), "name": self.get_option("name")}
         found = client.pages(
@@ -419,8 +419,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             variables["ansible_host"] = plain(address)
         elif "ansible_host" not in compose:
             self.display.warning(
-                f"Droplet {droplet['name']} has no {self.get_option('connect_with')} address, so ansible_host is "
-                f"not set: choose another `connect_with`, or set it with `compose`."
+                f"Droplet {droplet['name']} has no {self.get_option('connect_with')} address, so it has "
+                f"no ansible_host: choose another `connect_with`, or set it with `compose`."
             )
         self.inventory.add_host(name)
         host = self.inventory.get_host(name)

@@ -39,6 +39,14 @@ class ApiError(Exception):
         return {"call": self.call, "problem": self.problem, "status": self.status, "code": self.code}
 
 
+class UnclearError(ApiError):
+    """A call that may have been carried out, and must not be repeated blindly: read, then decide."""
+
+    @classmethod
+    def of(cls, error: ApiError) -> UnclearError:
+        return cls(error.call, error.problem, error.advice, status=error.status, code=error.code)
+
+
 def hide(text: str, secret: str) -> str:
     """`text` without `secret`: an API or a proxy may echo the header that it refused."""
     return text.replace(secret, "********") if secret else text
@@ -51,7 +59,7 @@ def excerpt(text: str, limit: int = 200) -> str:
 
 
 def retry_after(headers: Any) -> float | None:
-    """Seconds that a Retry-After header asks for; None without one, or with a date (no API here sends that)."""
+    """Seconds that Retry-After asks for; None without one, or with a date (no API here sends that)."""
     value = headers.get("retry-after") or headers.get("Retry-After") if headers else None
     try:
         return max(0.0, float(value)) if value is not None else None

@@ -23,10 +23,12 @@ from ._api import (
     ApiError,
     Retry,
     Sleep,
+    UnclearError,
     excerpt,
     hide,
     retry_after,
 )
+from ._module import client_arguments, client_settings
 from ._version import USER_AGENT
 
 ENDPOINT = "https://api.digitalocean.com"
@@ -38,7 +40,7 @@ PAGE_THREADS = 6
 
 _REPEATABLE = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_DONE = frozenset({429})
-"""Statuses after which a call that creates something may be repeated: it was refused before it did anything."""
+"""Statuses after which a call that creates something may be repeated: it was refused unseen."""
 
 
 class DigitalOcean:
@@ -103,17 +105,16 @@ class DigitalOcean:
         *args: Any,
         scopes: str,
         creates: bool = False,
-        absent: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Calls a method of `api` until it succeeds or cannot.
 
         `call` names it in errors (`GET /v2/droplets`); `scopes` are the token scopes it needs, also for
         errors; `creates` says that a second call would do the thing twice, so that it is repeated only after
-        an answer that proves it was not done; `absent` lets a 404 through as an empty mapping. Returns the
-        answer's JSON object.
+        an answer that proves it was not done (UnclearError: look, then decide). Returns the answer's JSON
+        object.
         """
-        call = f"{call.split(' ', maxsplit=1)[0]} {self.endpoint}{call.split(' ')[1]}"
+        call = self._named(call)
         attempt = 0
         while True:
             attempt += 1
@@ -125,19 +126,10 @@ class DigitalOcean:
             except (self._errors.AzureError, OSError) as error:
                 pause = self._judge_silence(call, error, attempt, creates)
             except ValueError as error:
-                again = None if creates else self._retry.pause(attempt)
-                if again is None:
-                    raise ApiError(
-                        call,
-                        f"the answer is no JSON ({hide(str(error), self._token)})",
-                        "Check that endpoint is DigitalOcean's API and that no proxy answers in its place.",
-                    ) from error
-                pause = again
+                pause = self._judge_broken(call, error, attempt, creates)
             else:
                 # pydo lets a 404 through as if it were the answer.
                 if isinstance(answer, dict) and answer.get("id") == "not_found" and "message" in answer:
-                    if absent:
-                        return {}
                     raise ApiError(
                         call,
                         f"404 {answer['message']}",
@@ -163,7 +155,7 @@ class DigitalOcean:
             for answer in self._all_pages(call, function, scopes=scopes, **filters):
                 if not isinstance(answer.get(key), list):
                     raise ApiError(
-                        f"{call.split(' ', maxsplit=1)[0]} {self.endpoint}{call.split(' ')[1]}",
+                        self._named(call),
                         f"the answer has no list {key!r}",
                         "Check that endpoint is DigitalOcean's API.",
                     )
@@ -172,6 +164,14 @@ class DigitalOcean:
             if totals == {len(items)}:
                 break
         return list(items.values())
+
+    def _named(self, call: str) -> str:
+        method, path = call.split(" ")
+        return f"{method} {self.endpoint}{path}"
+
+    def rest(self, attempt: int) -> None:
+        """Waits before a caller tries again after an UnclearError, the `attempt`th (from 1)."""
+        self._sleep(self._retry.pause(attempt) or self._retry.cap)
 
     def _all_pages(
         self, call: str, function: Callable[..., Any], *, scopes: str, **filters: Any
@@ -191,37 +191,38 @@ class DigitalOcean:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _judge_answer(self, call: str, error: Any, attempt: int, scopes: str, creates: bool) -> float:
-        """The pause before the next try after an error answer; raises ApiError when there is none."""
+        """The pause before the next try after an error answer; raises ApiError when there is no next."""
         status = error.status_code
-        response = error.response
-        headers = response.headers if response is not None else {}
-        asked = retry_after(headers)
-        broken = isinstance(error, self._errors.DecodeError) or status is None or status < 400
-        retryable = not creates if broken else status in (_NOT_DONE if creates else _REPEATABLE)
-        if not retryable and status == 422 and "pending event" in str(error):
-            retryable = True
-        if retryable and (pause := self._retry.pause(attempt, asked)) is not None:
+        if isinstance(error, self._errors.DecodeError) or status is None or status < 400:
+            return self._judge_broken(call, error, attempt, creates)
+        asked = retry_after(error.response.headers)
+        pause = self._retry.pause(attempt, asked)
+        if pause is not None and status in (_NOT_DONE if creates else _REPEATABLE):
             return pause
-        if broken:
-            raise ApiError(
-                call,
-                f"the answer broke off or is no JSON ({hide(excerpt(str(error)), self._token)})",
-                "Check the network and what stands between here and the API, then run again.",
-            ) from error
-        code, message = _error_body(response)
-        advice = {
-            401: "Set a valid token in api_token or DIGITALOCEAN_TOKEN.",
-            403: f"The token lacks a scope: this call needs {scopes}.",
-            429: "The rate limit is used up: run again "
-            + (f"in {asked:.0f} s." if asked else "later (5,000 requests an hour, 250 a minute)."),
-        }.get(
-            status,
-            "The API has a problem: see status.digitalocean.com, then run again."
-            if status >= 500
-            else "Change what was asked for, then run again.",
-        )
-        raise ApiError(
+        code, message = _error_body(error.response)
+        if status == 401:
+            advice = "Set a valid token in api_token or DIGITALOCEAN_TOKEN."
+        elif status == 403:
+            advice = f"The token lacks a scope: this call needs {scopes}."
+        elif status == 429:
+            when = f"in {asked:.0f} s" if asked else "later (5,000 requests an hour, 250 a minute)"
+            advice = f"The rate limit is used up: run again {when}."
+        elif status >= 500:
+            advice = "The API has a problem: see status.digitalocean.com, then run again."
+        else:
+            advice = "Change what was asked for, then run again."
+        raise (UnclearError if creates and status >= 500 else ApiError)(
             call, hide(f"{status} {message}", self._token), advice, status=status, code=code
+        ) from error
+
+    def _judge_broken(self, call: str, error: Exception, attempt: int, creates: bool) -> float:
+        """The same after an answer that broke off or is no JSON."""
+        if not creates and (pause := self._retry.pause(attempt)) is not None:
+            return pause
+        raise (UnclearError if creates else ApiError)(
+            call,
+            f"the answer broke off or is no JSON ({hide(excerpt(str(error)), self._token)})",
+            "Check the endpoint, the network and proxies, then run again.",
         ) from error
 
     def _judge_silence(self, call: str, error: Exception, attempt: int, creates: bool) -> float:
@@ -233,13 +234,12 @@ class DigitalOcean:
                 f"the server's certificate is not trusted ({text})",
                 "Set ca_file to the authority that signed it.",
             ) from error
-        not_sent = isinstance(error, self._errors.ServiceRequestError)
-        if (not_sent or not creates) and (pause := self._retry.pause(attempt)) is not None:
+        sent = not isinstance(error, self._errors.ServiceRequestError)
+        if not (creates and sent) and (pause := self._retry.pause(attempt)) is not None:
             return pause
-        advice = "Check the network, proxy and endpoint, then run again."
-        if creates and not not_sent:
-            advice = "It may have been carried out: look before you run again."
-        raise ApiError(call, f"no answer ({text})", advice) from error
+        raise (UnclearError if creates and sent else ApiError)(
+            call, f"no answer ({text})", "Check the network, proxy and endpoint, then run again."
+        ) from error
 
     def _wait(self) -> None:
         """Holds every thread while one of them was told to pause: they share the token's rate limit."""
@@ -267,3 +267,24 @@ def _error_body(response: Any) -> tuple[str | None, str]:
         return body.get("id") or body.get("code"), body["message"]
     except (ValueError, KeyError, AttributeError):
         return None, excerpt(text) or str(response.reason)
+
+
+def arguments() -> dict[str, Any]:
+    """Argument spec of the modules that use this client."""
+    variables = ["DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN", "DO_API_TOKEN", "DO_API_KEY"]
+    return client_arguments("api_token", variables, "DIGITALOCEAN", ENDPOINT)
+
+
+def client(module: Any) -> DigitalOcean:
+    """The client that a module's arguments describe. Fails the module without pydo."""
+    try:
+        return DigitalOcean(
+            module.params["api_token"], endpoint=module.params["endpoint"], **client_settings(module)
+        )
+    except ImportError as error:
+        module.fail_json(
+            msg=f"The Python that runs this module cannot import pydo ({error}). The module belongs on the "
+            "controller: use `hosts: localhost` or `delegate_to: localhost`, and run "
+            "`pip install 'pydo>=0.44,<0.45'`."
+        )
+        raise

@@ -2,6 +2,9 @@
 
 require_relative 'boot'
 
+require 'net/http'
+require 'resolv'
+
 require 'rails'
 require 'active_record/railtie'
 require 'active_job/railtie'
@@ -24,8 +27,7 @@ module Mastodon
     config.active_job.queue_adapter = :sidekiq
     config.action_mailer.deliver_later_queue_name = 'mailers'
     config.active_record.dump_schema_after_migration = false
-    config.api_only = false
-    config.generators.system_tests = nil
+    config.filter_parameters += %i(password secret token code _key email)
 
     def redis_config
       @redis_config ||= Mastodon::RedisConfiguration.new

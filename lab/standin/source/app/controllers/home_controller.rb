@@ -1,6 +1,9 @@
 # frozen_string_literal: true
 
 class HomeController < ApplicationController
+  # What everyone sees may be kept by a cache in front, and then carries no cookie.
+  before_action(unless: :current_user) { expires_in 15.seconds, public: true, stale_while_revalidate: 30.seconds, stale_if_error: 1.day }
+
   rescue_from(ActiveRecord::RecordNotFound) { render file: Rails.public_path.join('404.html'), status: 404, layout: false }
 
   def index

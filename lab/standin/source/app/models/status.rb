@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
 class Status < ApplicationRecord
+  include StatusLanguage
+
   VISIBILITIES = { public: 0, unlisted: 1, private: 2, direct: 3 }.freeze
 
   belongs_to :account
@@ -11,13 +13,4 @@ class Status < ApplicationRecord
 
   validates :text, presence: true, if: -> { media_attachments.empty? }
   validates :text, length: { maximum: 500 }
-
-  # The name of the language column differs between versions: everything asks here.
-  def self.language_attribute
-    :language_code
-  end
-
-  def language_value
-    public_send(self.class.language_attribute)
-  end
 end

@@ -10,6 +10,12 @@ module Mastodon
         true
       end
 
+      # What a command says is for its user alone.
+      def initialize(*)
+        [ActiveRecord, ActiveJob, ActionMailer].each { |part| part::Base.logger = Logger.new(IO::NULL) }
+        super
+      end
+
       private
 
       def fail_with_message(message)

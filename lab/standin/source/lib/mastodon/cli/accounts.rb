@@ -97,7 +97,7 @@ module Mastodon
       def rotate(username = nil)
         accounts = options[:all] ? Account.local : [Account.find_local(username) || fail_with_message('No account(s) given')]
         accounts.each do |account|
-          account.send(:generate_keys)
+          account.generate_keys
           account.save!
         end
         say('OK', :green)

@@ -11,7 +11,7 @@ class Api::V1::StatusesController < Api::BaseController
     status = Status.new(
       account: current_account, text: params[:status].to_s, sensitive: ActiveModel::Type::Boolean.new.cast(params[:sensitive]) || false,
       spoiler_text: params[:spoiler_text].to_s, visibility: params[:visibility].presence || 'public',
-      Status.language_attribute => params[:language].presence || 'en'
+      posted_language: params[:language].presence || 'en'
     )
     status.media_attachments = current_account.media_attachments.where(status_id: nil).find(Array(params[:media_ids]).map(&:to_i))
     # A key that cannot be read must not wait for the queue to be noticed.

@@ -8,7 +8,7 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 notes:
-  - Runs on the controller (C(hosts: localhost) or C(delegate_to: localhost)), so that the token stays there.
+  - Runs on the controller, in a play for C(localhost) or with C(delegate_to), so that the token stays there.
   - A rate limit (429) is waited for up to a minute at a time. What may have been carried out is not repeated
     before the zone was read again.
 options:

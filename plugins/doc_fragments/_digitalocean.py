@@ -10,7 +10,7 @@ class ModuleDocFragment:
 requirements:
   - pydo >= 0.44
 notes:
-  - Runs on the controller (C(hosts: localhost) or C(delegate_to: localhost)), so that the token stays there.
+  - Runs on the controller, in a play for C(localhost) or with C(delegate_to), so that the token stays there.
   - A rate limit (429) is waited for up to a minute at a time.
 options:
   api_token:

@@ -75,6 +75,8 @@ def _load(path: Path, server: str) -> OpenAPI:
     spec["servers"] = [{"url": _HOST + server}]
     # tokens and scopes are the emulator's to refuse, in the vendor's words
     spec.pop("security", None)
+    for parameter in spec["components"].get("parameters", {}).values():
+        parameter["schema"] = _writable(spec, parameter.get("schema", {}))
     for operations in spec["paths"].values():
         operations.pop("servers", None)
         for operation in operations.values():
@@ -85,6 +87,17 @@ def _load(path: Path, server: str) -> OpenAPI:
         if not any("schema" in media for media in body.get("content", {}).values()):
             body.pop("required", None)
     return OpenAPI.from_dict(spec)
+
+
+def _writable(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema without `readOnly`: it may share its schema with a property of an answer."""
+    while "$ref" in schema:
+        schema = functools.reduce(lambda node, step: node[step], schema["$ref"].split("/")[1:], spec)
+    schema = {key: value for key, value in schema.items() if key != "readOnly"}
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            schema[key] = [_writable(spec, choice) for choice in schema[key]]
+    return schema
 
 
 def _translate_nullable(node: Any) -> None:

@@ -31,7 +31,8 @@ def running(app: Starlette, certificate: Certificate | None = None) -> Iterator[
         ssl_certfile=certificate.certificate if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,
         log_level="critical",
-        timeout_graceful_shutdown=1,
+        # clients keep connections open: nothing to wait for
+        timeout_graceful_shutdown=0,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

@@ -78,16 +78,6 @@ def get_key(api: DigitalOcean, call: Call) -> Reply:
     return Reply(200, {"ssh_key": _key(api, call)})
 
 
-@routes.put("/v2/account/keys/{identifier}", "ssh_key:update")
-def rename_key(api: DigitalOcean, call: Call) -> Reply:
-    key = _key(api, call)
-    name = call.json().get("name")
-    if not isinstance(name, str) or not name:
-        raise unprocessable("Name can't be blank")
-    key["name"] = name
-    return Reply(200, {"ssh_key": key})
-
-
 @routes.delete("/v2/account/keys/{identifier}", "ssh_key:delete")
 def delete_key(api: DigitalOcean, call: Call) -> Reply:
     del api.state.keys[str(_key(api, call)["id"])]

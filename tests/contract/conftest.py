@@ -1,0 +1,93 @@
+"""Emulators that answer 500 to every exchange which breaks the vendor's document, behind real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydo
+import pytest
+
+from lab.emulators import cloudflare, digitalocean, sendgrid
+from lab.emulators.common import grant
+from lab.emulators.contract import documents
+from lab.emulators.memory_cloud import MemoryCloud
+from lab.emulators.testing import running
+from lab.pki import Authority, Certificate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def vendor_documents() -> Path:
+    """Where the vendors' documents are.
+
+    They are the vendors' data and not part of this project, so a checkout alone has nothing to compare
+    with: without them this directory is skipped, and the run says so.
+    """
+    where = documents()
+    names = ("digitalocean-fixed.json", "cloudflare-fixed.json", "sendgrid.json")
+    missing = [name for name in names if not (where / name).is_file()]
+    if missing:
+        pytest.skip(f"the vendors' API documents are not here: {where} ($VENDOR_OPENAPI) lacks {missing}")
+    return where
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.open(tmp_path_factory.mktemp("pki"), "contract")
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: Authority) -> Certificate:
+    return authority.issue("api", ["localhost"], ["127.0.0.1"])
+
+
+@pytest.fixture
+def cloud() -> MemoryCloud:
+    return MemoryCloud()
+
+
+@pytest.fixture
+def ocean_url(cloud: MemoryCloud, certificate: Certificate, vendor_documents: Path) -> Iterator[str]:
+    tokens = grant("all", reader=["droplet:read", "tag:read"])
+    app = digitalocean.create_app(cloud, tokens=tokens, contract="raise", synthetic_droplets=250)
+    with running(app, certificate) as url:
+        yield url
+
+
+@pytest.fixture
+def ocean(ocean_url: str, authority: Authority) -> Callable[..., Any]:
+    """Make a pydo client of the emulator, as the collection does: TLS verified, no retries."""
+
+    def client(token: str = "all") -> Any:
+        return pydo.Client(token, endpoint=ocean_url, connection_verify=str(authority.file), retry_total=0)
+
+    return client
+
+
+def _client(url: str, authority: Authority, path: str = "") -> httpx.Client:
+    import ssl
+
+    trust = ssl.create_default_context(cafile=str(authority.file))
+    return httpx.Client(base_url=url + path, verify=trust, headers={"authorization": "Bearer all"})
+
+
+@pytest.fixture
+def raw_ocean(ocean_url: str, authority: Authority) -> Iterator[httpx.Client]:
+    with _client(ocean_url, authority) as client:
+        yield client
+
+
+@pytest.fixture
+def flare(certificate: Certificate, authority: Authority, vendor_documents: Path) -> Iterator[httpx.Client]:
+    app = cloudflare.create_app(tokens=grant("all"), zones=["social.test"], contract="raise")
+    with running(app, certificate) as url, _client(url, authority, cloudflare.PREFIX) as client:
+        yield client
+
+
+@pytest.fixture
+def grid(certificate: Certificate, authority: Authority, vendor_documents: Path) -> Iterator[httpx.Client]:
+    app = sendgrid.create_app(tokens=grant("all"), subusers=["social"], contract="raise")
+    with running(app, certificate) as url, _client(url, authority) as client:
+        yield client

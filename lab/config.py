@@ -24,6 +24,7 @@ _SUBNETS = {
     # internet.
     "lab": ("198.51.100.0/24", "10.118.0.0/20"),
     "test": ("198.18.0.0/24", "10.119.0.0/20"),
+    "vm": ("198.18.1.0/24", "10.120.0.0/20"),  # virtual machines (lab/vm.py)
 }
 
 _PARTS = {
@@ -36,6 +37,8 @@ _PARTS = {
     "mirror": 7,
     "spaces": 8,
     "influxdb": 9,
+    "registry": 10,
+    "apt": 11,
 }
 
 

@@ -1,0 +1,312 @@
+"""`lab up`: from whatever there is to a lab that runs. Every step does only what is missing."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import ssl
+import tarfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+import docker.errors
+import httpx
+
+from lab import inventory, parts, secret, standin
+from lab.config import LABEL, LABEL_PART, REPOSITORY, Lab
+from lab.docker_cloud import LABEL_ID, LABEL_PRIVATE, LABEL_PUBLIC
+from lab.engine import LabError, connect, containers
+from lab.images import SERVICES, Images
+from lab.pki import Authority, Certificate
+from lab.progress import Progress, Step
+from lab.provision import DOMAIN, Provisioned, Provisioner
+from lab.runtime import Runtime
+
+_SSH_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `lab up` leaves behind."""
+
+    made: Provisioned
+    inventory: Path
+
+
+@contextmanager
+def only_one(lab: Lab) -> Iterator[None]:
+    """One command that changes the lab at a time. Raises LabError while another one runs."""
+    path = lab.state.parent / f"{lab.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError as error:
+            raise LabError(
+                f"another command is changing lab {lab.name!r}: wait for it, or end it and try again"
+            ) from error
+        yield
+
+
+def openapi() -> Path | None:
+    """The vendors' API documents, where they are present: `$VENDOR_OPENAPI`, else beside the repository."""
+    path = Path(os.environ.get("VENDOR_OPENAPI") or REPOSITORY.parent / "shared" / "openapi").resolve()
+    return path if path.is_dir() else None
+
+
+def up(lab: Lab, progress: Progress, droplets: list[str], *, only_parts: bool = False) -> Started | None:
+    """Everything up to the first converge. None when `only_parts` were asked for."""
+    client = connect(timeout=1800)
+    lab.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secrets = secret.load(lab.state)
+    runtime = Runtime(client, lab)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        stand_in = pool.submit(_build_stand_in, lab, progress)
+        with progress.step("images") as step:
+            Images(client, lab.cache, step.say).all()
+        with progress.step("parts") as step:
+            runtime.report = step.say
+            _certificates(lab)
+            _secret_files(lab, secrets)
+            runtime.networks()
+            mirror = lab.cache / "standin"
+            for name in ("git", "gems"):
+                (mirror / name).mkdir(parents=True, exist_ok=True)
+            (lab.cache / f"apt-{lab.name}").mkdir(exist_ok=True)
+            runtime.start(parts.fixed(lab, openapi=openapi(), mirror=mirror))
+            runtime.resume()
+            _bucket(client, lab)
+            _metrics_database(lab, secrets)
+        if only_parts:
+            _fill_registry(client, lab, stand_in.result(), progress)
+            return None
+        with progress.step("droplets, databases, load balancer") as step:
+            key, public_key = secret.ssh_key(lab.state)
+            provisioner = Provisioner(lab, secrets, step.say)
+            made = provisioner.everything(droplets, public_key)
+            write_known_hosts(client, lab)
+            path = _inventory(lab, secrets, made, key)
+        _fill_registry(client, lab, stand_in.result(), progress)
+    if made.droplets:
+        with progress.step("SSH") as step:
+            await_ssh(client, lab, step)
+    return Started(made, path)
+
+
+def _build_stand_in(lab: Lab, progress: Progress) -> dict[str, str]:
+    """The stand-in's git repository, gems and images; image names by `mastodon:v4.7.0`."""
+    with progress.step("stand-in Mastodon") as step:
+        gems = standin.build_gems(lab.cache / "standin" / "gems", log=step.say)
+        standin.build_repository(lab.cache / "standin" / "git" / "mastodon.git", gems)
+        return standin.build_images(gems=gems, log=step.say)
+
+
+def _certificates(lab: Lab) -> None:
+    authority = Authority.open(lab.state / "pki", f"vmstio lab {lab.name}")
+    for name, (names, addresses) in parts.certificate_names(lab).items():
+        authority.issue(name, names, addresses)
+    instance_certificate(authority)
+
+
+def instance_certificate(authority: Authority) -> Certificate:
+    return authority.issue("instance", [DOMAIN, f"*.{DOMAIN}"])
+
+
+def _secret_files(lab: Lab, secrets: dict[str, str]) -> None:
+    """Each part finds its own secrets in files of its own."""
+    folder = lab.state / "parts"
+    for name in ("digitalocean", "cloudflare", "sendgrid"):
+        secret.write(folder / f"{name}.tokens", secrets[f"{name}_token"] + "\n")
+    # SendGrid's SMTP password is an API key
+    secret.write(folder / "smtp", secrets["sendgrid_token"] + "\n")
+    secret.write(
+        folder / "spaces.env",
+        f"export ROOT_ACCESS_KEY={secrets['spaces_access_key']}\n"
+        f"export ROOT_SECRET_KEY={secrets['spaces_secret_key']}\n",
+    )
+
+
+# -- contents of the parts ------------------------------------------------------------------------------
+
+_BUCKET = r"""
+set -eu
+. /secrets/spaces.env
+call() {
+  printf 'user = "%s:%s"\n' "$ROOT_ACCESS_KEY" "$ROOT_SECRET_KEY" |
+    curl -sSk -K - --aws-sigv4 aws:amz:ams3:s3 -o /tmp/answer -w '%{http_code}' "$@"
+}
+url=https://127.0.0.1/media
+case $(call -I "$url") in
+  200) ;;
+  404)
+    made=$(call -X PUT -H 'x-amz-object-ownership: BucketOwnerPreferred' "$url")
+    [ "$made" = 200 ] || { cat /tmp/answer; exit 1; }
+    ;;
+  *) cat /tmp/answer; exit 1 ;;
+esac
+policy='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
+  "Action":"s3:GetObject","Resource":"arn:aws:s3:::media/*"}]}'
+case $(call -X PUT -H 'content-type: application/json' -d "$policy" "$url?policy") in
+  20?) ;;
+  *) cat /tmp/answer; exit 1 ;;
+esac
+"""
+
+
+def _bucket(client: docker.DockerClient, lab: Lab) -> None:
+    """The bucket for media, readable by everybody as Mastodon's is."""
+    container = client.containers.get(lab.container("spaces"))
+    code, output = container.exec_run(["sh", "-c", _BUCKET])
+    if code:
+        text = cast(bytes, output).decode(errors="replace").strip()
+        raise LabError(f"the bucket {inventory.BUCKET!r} could not be made: {text}")
+
+
+def _metrics_database(lab: Lab, secrets: dict[str, str]) -> None:
+    """InfluxDB's administrator, the database `telegraf` and the user that writes to it."""
+    context = ssl.create_default_context(cafile=str(lab.ca))
+    admin, telegraf = secrets["influxdb_admin_password"], secrets["influxdb_telegraf_password"]
+    with httpx.Client(
+        base_url=f"https://{lab.address('influxdb')}:8086", verify=context, timeout=15, trust_env=False
+    ) as http:
+        # Without any user this one statement is allowed; later it needs the administrator, who exists then.
+        http.post("/query", data={"q": f"CREATE USER admin WITH PASSWORD '{admin}' WITH ALL PRIVILEGES"})
+        for statement in (
+            "CREATE DATABASE telegraf",
+            f"CREATE USER telegraf WITH PASSWORD '{telegraf}'",
+            "GRANT ALL ON telegraf TO telegraf",
+        ):
+            response = http.post("/query", data={"q": statement}, auth=("admin", admin))
+            if response.is_error or "error" in response.json():
+                raise LabError(f"InfluxDB at {http.base_url} refused its set-up: {response.status_code}")
+
+
+def _fill_registry(client: docker.DockerClient, lab: Lab, images: dict[str, str], progress: Progress) -> None:
+    """Push the stand-in's images; those that the registry has already are left alone."""
+    with progress.step("registry") as step:
+        registry = client.containers.get(lab.container("registry"))
+        wanted = {}
+        for name, image in sorted(images.items()):
+            repository, _, tag = name.partition(":")
+            wanted[f"mastodon/{repository}:{tag}"] = str(client.images.get(image).id)
+        pushed = _pushed(registry)
+        missing = {name: image for name, image in wanted.items() if pushed.get(name) != image}
+        for number, (name, image) in enumerate(missing.items(), start=1):
+            step.far(number, len(missing))
+            step.say(name)
+            _push(client, lab, image, name)
+            pushed[name] = image
+            _remember_pushed(registry, pushed)
+
+
+def _pushed(registry: Any) -> dict[str, str]:
+    """What was pushed under each name; kept beside the images, so that it goes when they go."""
+    code, output = registry.exec_run(["cat", "/data/pushed"])
+    if code:
+        return {}
+    return dict(line.split() for line in output.decode().splitlines())
+
+
+def _remember_pushed(registry: Any, pushed: dict[str, str]) -> None:
+    text = "".join(f"{name} {image}\n" for name, image in sorted(pushed.items()))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("pushed")
+        info.size, info.mode = len(text), 0o644
+        archive.addfile(info, io.BytesIO(text.encode()))
+    registry.put_archive("/data", buffer.getvalue())
+
+
+def _push(client: docker.DockerClient, lab: Lab, image: str, name: str) -> None:
+    target = f"docker://{lab.host('registry')}:5000/{name}"
+    # The engine itself could not push: it neither resolves the lab's names nor trusts its authority.
+    command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "--src-daemon-host"]
+    command += ["unix:///var/run/docker.sock", f"docker-daemon:{image}", target]
+    container = client.containers.create(
+        SERVICES,
+        command,
+        labels={LABEL: lab.name, LABEL_PART: "push"},
+        network=lab.container("public"),
+        volumes={"/var/run/docker.sock": {"bind": "/var/run/docker.sock", "mode": "rw"}},
+    )
+    try:
+        container.start()
+        code = container.wait(timeout=600)["StatusCode"]
+        if code:
+            text = container.logs(tail=10).decode(errors="replace").strip()
+            raise LabError(f"image {name} could not be put into the lab's registry: {text}")
+    finally:
+        container.remove(force=True)
+
+
+# -- inventory and SSH ----------------------------------------------------------------------------------
+
+
+def _inventory(lab: Lab, secrets: dict[str, str], made: Provisioned, key: Path) -> Path:
+    authority = Authority.open(lab.state / "pki", f"vmstio lab {lab.name}")
+    certificate = instance_certificate(authority)
+    settings = inventory.variables(lab, secrets, made, certificate, key)
+    return inventory.write_inventory(lab, settings, inventory.source(lab, secrets["digitalocean_token"]))
+
+
+def write_known_hosts(client: docker.DockerClient, lab: Lab) -> None:
+    """The host keys of the droplets, read from their disks: nothing on the network is trusted for them."""
+    found = {}
+    for container in containers(client, lab.name, "droplet"):
+        keys = _host_keys(container)
+        if keys:
+            addresses = [container.labels[each] for each in (LABEL_PUBLIC, LABEL_PRIVATE)]
+            found[",".join(addresses)] = keys
+    secret.write(lab.state / "ssh" / "known_hosts", inventory.known_hosts(found))
+
+
+def _host_keys(container: Any) -> list[str]:
+    """Public host keys; a droplet that has just been started makes them within a second."""
+    end = time.monotonic() + 15
+    while True:
+        keys = []
+        for kind in ("ed25519", "ecdsa", "rsa"):
+            try:
+                chunks, _ = container.get_archive(f"/etc/ssh/ssh_host_{kind}_key.pub")
+            except docker.errors.NotFound:
+                continue
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                member = archive.extractfile(archive.getmembers()[0])
+                text = member.read().decode() if member else ""
+            if len(text.split()) >= 2:
+                keys.append(text)
+        if len(keys) == 3 or time.monotonic() > end or container.status != "running":
+            return keys
+        time.sleep(0.2)
+
+
+def await_ssh(client: docker.DockerClient, lab: Lab, step: Step) -> None:
+    """Until every running droplet's sshd answers on its public address."""
+    end = time.monotonic() + _SSH_SECONDS
+    waiting = {
+        container.labels[LABEL_PUBLIC]: container.labels[LABEL_ID]
+        for container in containers(client, lab.name, "droplet")
+        if container.status == "running"
+    }
+    total = len(waiting)
+    while waiting:
+        for address in list(waiting):
+            try:
+                with socket.create_connection((address, 22), timeout=1) as connection:
+                    connection.settimeout(2)
+                    if connection.recv(4) == b"SSH-":
+                        del waiting[address]
+            except OSError:
+                continue
+        step.far(total - len(waiting), total)
+        if waiting and time.monotonic() > end:
+            raise LabError(f"no SSH on {', '.join(sorted(waiting))} after {_SSH_SECONDS} s")
+        time.sleep(0.2)

@@ -27,8 +27,8 @@ from lab.docker_cloud import LABEL_PUBLIC
 from lab.engine import LabError, connect
 from lab.images import Images
 from lab.progress import Progress, clock
-from lab.provision import DEFAULT_DROPLETS, DOMAIN, IMAGE, Provisioner, parse_droplets
 from lab.prove import prove
+from lab.provision import DEFAULT_DROPLETS, DOMAIN, IMAGE, Provisioner, parse_droplets
 from lab.runtime import Row, Runtime
 from lab.standin import StandinError
 from lab.up import Started, await_ssh, only_one, up, write_known_hosts

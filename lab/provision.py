@@ -155,8 +155,9 @@ class Provisioner:
         return int(self.digitalocean("POST", "/v2/account/keys", body)["ssh_key"]["id"])
 
     def _vpc(self) -> str:
+        """The network of the lab's private addresses: the account's default one, or a new one."""
         for vpc in self.digitalocean.pages("/v2/vpcs", "vpcs"):
-            if vpc["name"] == INSTANCE:
+            if vpc["ip_range"] == str(self.lab.private):
                 return str(vpc["id"])
         body = {"name": INSTANCE, "region": REGION, "ip_range": str(self.lab.private)}
         return str(self.digitalocean("POST", "/v2/vpcs", body)["vpc"]["id"])

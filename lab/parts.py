@@ -170,8 +170,11 @@ def fixed(lab: Lab, *, openapi: Path | None = None, mirror: Path | None = None) 
             "registry",
             ("docker-registry", "serve", "/etc/lab/registry.yml"),
             "curl -fsS -m 5 -o /dev/null http://127.0.0.1:5000/v2/",
-            binds={str(_LAB / "services/mirror/registry.yml"): "/etc/lab/registry.yml"},
-            volume="/data",
+            binds={
+                str(_LAB / "services/mirror/registry.yml"): "/etc/lab/registry.yml",
+                # Blobs are named by their content, so that labs may share them.
+                str(lab.cache / "registry"): "/data:rw",
+            },
             sources=sources("services/mirror/registry.yml"),
         ),
         Part(

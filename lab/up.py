@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import ssl
+import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +83,8 @@ def up(lab: Lab, progress: Progress, droplets: list[str], *, only_parts: bool = 
             mirror = lab.cache / "standin"
             for name in ("git", "gems"):
                 (mirror / name).mkdir(parents=True, exist_ok=True)
-            (lab.cache / f"apt-{lab.name}").mkdir(exist_ok=True)
+            for name in ("registry", f"apt-{lab.name}"):
+                (lab.cache / name).mkdir(exist_ok=True)
             runtime.start(parts.fixed(lab, openapi=openapi(), mirror=mirror))
             runtime.resume()
             _bucket(client, lab)
@@ -189,60 +193,63 @@ def _metrics_database(lab: Lab, secrets: dict[str, str]) -> None:
                 raise LabError(f"InfluxDB at {http.base_url} refused its set-up: {response.status_code}")
 
 
+_PUSH = r"""
+set -eu
+for pair in "$@"; do
+  skopeo copy --quiet --dest-tls-verify=false --dest-compress-level 1 \
+    "docker-archive:/images.tar:${pair%%=*}" "docker://${pair#*=}" >&2
+  echo "${pair#*=}"
+done
+"""
+
+
 def _fill_registry(client: docker.DockerClient, lab: Lab, images: dict[str, str], progress: Progress) -> None:
-    """Push the stand-in's images; those that the registry has already are left alone."""
+    """Push the stand-in's images; those that the registry has already are left alone.
+
+    The engine itself could not push: it neither resolves the lab's names nor trusts its authority.
+    """
     with progress.step("registry") as step:
-        registry = client.containers.get(lab.container("registry"))
+        stamp = lab.cache / "registry" / "pushed.json"
+        pushed: dict[str, str] = json.loads(stamp.read_text()) if stamp.exists() else {}
         wanted = {}
         for name, image in sorted(images.items()):
             repository, _, tag = name.partition(":")
-            wanted[f"mastodon/{repository}:{tag}"] = str(client.images.get(image).id)
-        pushed = _pushed(registry)
-        missing = {name: image for name, image in wanted.items() if pushed.get(name) != image}
-        for number, (name, image) in enumerate(missing.items(), start=1):
-            step.far(number, len(missing))
-            step.say(name)
-            _push(client, lab, image, name)
-            pushed[name] = image
-            _remember_pushed(registry, pushed)
+            wanted[f"mastodon/{repository}:{tag}"] = image
+        identifiers = {name: str(client.images.get(image).id) for name, image in wanted.items()}
+        missing = [name for name in wanted if pushed.get(name) != identifiers[name]]
+        if not missing:
+            return
+        step.say("writing the images to a file")
+        with tempfile.TemporaryDirectory(dir=lab.cache, prefix="tmp-") as folder:
+            archive = Path(folder) / "images.tar"
+            save = ["docker", "save", "--output", str(archive), *(wanted[name] for name in missing)]
+            run = subprocess.run(save, capture_output=True, text=True, check=False)
+            if run.returncode:
+                raise LabError(f"docker save failed: {run.stderr.strip()}")
+            registry = f"{lab.host('registry')}:5000"
+            pairs = [f"{wanted[name]}={registry}/{name}" for name in missing]
+            for number, name in enumerate(_pushes(client, lab, archive, pairs), start=1):
+                step.far(number, len(missing))
+                step.say(name)
+        secret.write(stamp, json.dumps(pushed | identifiers, indent=2), 0o644)
 
 
-def _pushed(registry: Any) -> dict[str, str]:
-    """What was pushed under each name; kept beside the images, so that it goes when they go."""
-    code, output = registry.exec_run(["cat", "/data/pushed"])
-    if code:
-        return {}
-    return dict(line.split() for line in output.decode().splitlines())
-
-
-def _remember_pushed(registry: Any, pushed: dict[str, str]) -> None:
-    text = "".join(f"{name} {image}\n" for name, image in sorted(pushed.items()))
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        info = tarfile.TarInfo("pushed")
-        info.size, info.mode = len(text), 0o644
-        archive.addfile(info, io.BytesIO(text.encode()))
-    registry.put_archive("/data", buffer.getvalue())
-
-
-def _push(client: docker.DockerClient, lab: Lab, image: str, name: str) -> None:
-    target = f"docker://{lab.host('registry')}:5000/{name}"
-    # The engine itself could not push: it neither resolves the lab's names nor trusts its authority.
-    command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "--src-daemon-host"]
-    command += ["unix:///var/run/docker.sock", f"docker-daemon:{image}", target]
+def _pushes(client: docker.DockerClient, lab: Lab, archive: Path, pairs: list[str]) -> Iterator[str]:
+    """Copy the archive's images, `IMAGE=TARGET`; yields each target when it is there."""
     container = client.containers.create(
         SERVICES,
-        command,
+        ["sh", "-c", _PUSH, "push", *pairs],
         labels={LABEL: lab.name, LABEL_PART: "push"},
         network=lab.container("public"),
-        volumes={"/var/run/docker.sock": {"bind": "/var/run/docker.sock", "mode": "rw"}},
+        volumes={str(archive): {"bind": "/images.tar", "mode": "ro"}},
     )
     try:
         container.start()
-        code = container.wait(timeout=600)["StatusCode"]
-        if code:
+        for line in container.logs(stream=True, follow=True, stdout=True, stderr=False):
+            yield line.decode(errors="replace").strip()
+        if container.wait(timeout=60)["StatusCode"]:
             text = container.logs(tail=10).decode(errors="replace").strip()
-            raise LabError(f"image {name} could not be put into the lab's registry: {text}")
+            raise LabError(f"the stand-in's images could not be put into the lab's registry: {text}")
     finally:
         container.remove(force=True)
 

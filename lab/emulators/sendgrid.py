@@ -501,7 +501,8 @@ def create_app(
 
     `subusers`: names that `on-behalf-of` may have. `dns`: name server that proves domains (`HOST[:PORT]`);
     without one `PUT /_lab/dns` sets the CNAMEs. `limit`: calls per minute, token and endpoint (default:
-    none). `state`: directory that keeps the account over a restart.
+    none). `state`: directory that keeps the account over a restart. `GET /_lab/tracking` tells the lab's
+    mail server the account's settings, without a token.
     """
     vendor = SendGrid(
         tokens,
@@ -518,11 +519,17 @@ def create_app(
             vendor.save()
         return JSONResponse(vendor.state.records)
 
+    async def tracking(_request: Request) -> Response:
+        return JSONResponse(vendor.state.users[""]["tracking"])
+
     return build(
         vendor,
         contract=Contract(vendor.document, contract, errors_declared=False),
         latency=latency,
-        control=[Route("/_lab/dns", records, methods=["GET", "PUT"])],
+        control=[
+            Route("/_lab/dns", records, methods=["GET", "PUT"]),
+            Route("/_lab/tracking", tracking),
+        ],
     )
 
 

@@ -307,19 +307,27 @@ def admit(configuration: Configuration, *, probes: int, limit: float) -> None:
 
 # Jobs
 
-_TITLE = re.compile(r"^sidekiq \d\S* .*\[(\d+) of \d+ busy\](.*)", re.MULTILINE)
+_TITLE = re.compile(r"^\s*\d+\s+sidekiq \d\S* .*\[(\d+) of \d+ busy\](.*)", re.MULTILINE)
+
+
+def title(container: str) -> re.Match[str] | None:
+    """What sidekiq says of itself, in the title of its process: jobs that run, and its mood."""
+    return _TITLE.search(run("docker", "container", "top", container, "-o", "pid,args").stdout)
+
+
+def is_quiet(container: str) -> bool:
+    said = title(container)
+    return said is not None and "stopping" in said.group(2)
 
 
 def jobs(container: str) -> str | None:
-    """None where sidekiq is quiet and idle, else what it does. Sidekiq says so in its process title."""
-    answer = run("docker", "container", "top", container, "-o", "pid,args")
-    title = _TITLE.search(re.sub(r"^\s*\d+\s+", "", answer.stdout, flags=re.MULTILINE))
-    if not title:
-        return None if answer.returncode else f"{container}: no sidekiq in it"
-    busy, mood = int(title.group(1)), title.group(2)
-    if "stopping" not in mood:
+    """None where sidekiq is quiet and idle, else what it does."""
+    said = title(container)
+    if said is None:
+        return f"{container}: no sidekiq in it" if is_active(container) else None
+    if "stopping" not in said.group(2):
         return f"{container}: still takes jobs"
-    return f"{container}: {busy} jobs still run" if busy else None
+    return f"{container}: {said.group(1)} jobs still run" if said.group(1) != "0" else None
 
 
 def quieten(configuration: Configuration, *, limit: float) -> None:
@@ -328,17 +336,15 @@ def quieten(configuration: Configuration, *, limit: float) -> None:
     Raises NotSo after `limit` seconds; a job that is cut off then runs again elsewhere.
     """
     for container in configuration.sidekiq:
-        if is_active(container):
-            run("docker", "container", "kill", "--signal", "TSTP", container)
-    for container in configuration.sidekiq:
-        if is_active(container):
-            wait(lambda name=container: jobs(name), count=1, interval=1, limit=limit)  # type: ignore[misc]
+        wait(lambda name=container: _quieten(name), count=1, interval=1, limit=limit)  # type: ignore[misc]
 
 
-def is_quiet(container: str) -> bool:
-    answer = run("docker", "container", "top", container, "-o", "args")
-    title = _TITLE.search(answer.stdout)
-    return bool(title) and "stopping" in title.group(2) if title else False
+def _quieten(container: str) -> str | None:
+    """Says it again as long as it takes jobs: one that was just restarted has not heard it."""
+    said = title(container)
+    if said is not None and "stopping" not in said.group(2):
+        run("docker", "container", "kill", "--signal", "TSTP", container)
+    return jobs(container)
 
 
 def restart(configuration: Configuration) -> list[str]:

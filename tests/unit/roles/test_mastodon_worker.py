@@ -66,6 +66,7 @@ class Host:
         if argv[:2] == ("systemctl", "is-active"):
             out = "active\n" if argv[-1] in self.active else "inactive\n"
         elif argv[:3] == ("docker", "container", "top"):
+            assert "pid" in argv[-1], "Docker wants the field"
             title = self.titles.pop(0) if len(self.titles) > 1 else (self.titles or [""])[0]
             out = f"PID   COMMAND\n  17  tini -- bundle\n  23  {title}\n"
         elif argv[0] == "ss":
@@ -142,7 +143,8 @@ def test_jobs(worker: ModuleType, host: Host, title: str, said: str | None) -> N
 
 
 def test_quieten_waits_for_the_last_job(worker: ModuleType, host: Host, configuration: Any) -> None:
-    host.titles = [f"sidekiq 8.1.6 mastodon [{busy} of 10 busy] stopping" for busy in (2, 1, 0)]
+    host.titles = ["sidekiq 8.1.6 mastodon [3 of 10 busy]"] * 2
+    host.titles += [f"sidekiq 8.1.6 mastodon [{busy} of 10 busy] stopping" for busy in (2, 1, 0)]
     worker.quieten(configuration, limit=60)
     assert ("docker", "container", "kill", "--signal", "TSTP", "mastodon-sidekiq") in host.calls
     assert host.titles == ["sidekiq 8.1.6 mastodon [0 of 10 busy] stopping"]

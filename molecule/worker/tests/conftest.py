@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from visitor import Visitor
+
+
+@pytest.fixture(name="variables")
+def _variables(host: Any) -> dict[str, Any]:
+    return dict(host.ansible.get_variables())
+
+
+@pytest.fixture(name="visitor")
+def _visitor(variables: dict[str, Any]) -> Visitor:
+    """Comes from the private network, as the load balancer does."""
+    return Visitor(
+        variables["do_private_ipv4"], variables["mastodon_local_domain"], variables["test_ca_file"]
+    )
+
+
+@pytest.fixture(name="shell")
+def _shell(host: Any) -> Any:
+    """Runs a command, returns what it prints; where it fails, says so with the end of the journal."""
+
+    def run(*argv: str) -> str:
+        result = host.run(shlex.join(argv))
+        if result.rc:
+            journal = host.run("journalctl --no-pager --lines=60 --output=short").stdout
+            pytest.fail(
+                f"{shlex.join(argv)}: exit code {result.rc}\n{result.stderr}{result.stdout}\n{journal}"
+            )
+        return str(result.stdout).strip()
+
+    return run

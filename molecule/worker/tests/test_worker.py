@@ -1,0 +1,437 @@
+"""A converged worker, by what it does."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from visitor import Visitor, ask
+
+CONTAINERS = ("mastodon-web", "mastodon-streaming", "mastodon-sidekiq")
+HSTS = "max-age=63072000; includeSubDomains"
+Shell = Callable[..., str]
+
+
+def health(address: str) -> tuple[int, str]:
+    """What the load balancer sees: status and Cache-Control."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:8080/health", timeout=10) as answer:
+            return answer.status, answer.headers["Cache-Control"]
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Cache-Control"]
+
+
+@contextmanager
+def load_balancer(address: str) -> Iterator[None]:
+    """Asks for the worker's health, as the load balancer does, all the time."""
+    end = threading.Event()
+
+    def probe() -> None:
+        while not end.wait(0.2):
+            health(address)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def wait_until_healthy(shell: Shell) -> None:
+    shell("mastodon-worker", "healthy", "--count=2", "--limit=180")
+
+
+# Web
+
+
+def test_page(visitor: Visitor) -> None:
+    answer = visitor.get("/")
+    assert answer.status == 200
+    assert (answer.header("Content-Type") or "").startswith("text/html")
+    assert answer.header("Strict-Transport-Security") == HSTS
+
+
+def test_api(visitor: Visitor) -> None:
+    answer = visitor.get("/api/v2/instance")
+    assert answer.status == 200
+    assert json.loads(answer.body)["domain"] == visitor.host
+
+
+def test_plain_http_is_redirected(visitor: Visitor) -> None:
+    answer = visitor.get("/about?x=1", port=80, tls=False)
+    assert answer.status == 301
+    assert answer.header("Location") == f"https://{visitor.host}/about?x=1"
+
+
+@pytest.mark.parametrize(
+    ("path", "lifetime"),
+    [
+        ("/sw.js", "public, max-age=604800, must-revalidate"),
+        ("/robots.txt", None),
+    ],
+)
+def test_lifetime_of_static_files(visitor: Visitor, path: str, lifetime: str | None) -> None:
+    """As in Mastodon's sample: its own lifetime for what has one, the application's for the rest."""
+    answer = visitor.get(path)
+    assert answer.status == 200
+    assert answer.header("Strict-Transport-Security") == HSTS
+    if lifetime:
+        assert answer.header("Cache-Control") == lifetime
+
+
+def test_assets_live_long(visitor: Visitor) -> None:
+    page = visitor.get("/").body.decode()
+    found = re.findall(r'(?:src|href)="(?:https://[^/"]+)?(/(?:packs|assets)/[^"]+)"', page)
+    assert found, page
+    answer = visitor.get(found[0])
+    assert answer.status == 200
+    assert answer.header("Cache-Control") == "public, max-age=2419200, must-revalidate"
+    assert answer.header("Strict-Transport-Security") == HSTS
+    assert visitor.get(found[0]).header("X-Cached") == "HIT"
+
+
+def test_missing_asset_is_not_cached_for_long(visitor: Visitor) -> None:
+    answer = visitor.get("/packs/there-is-no-such-file.js")
+    assert answer.status == 404
+    assert "2419200" not in (answer.header("Cache-Control") or "")
+
+
+def test_text_is_compressed(visitor: Visitor) -> None:
+    answer = visitor.get("/", headers={"Accept-Encoding": "gzip"})
+    assert answer.header("Content-Encoding") == "gzip"
+
+
+def test_websocket(visitor: Visitor) -> None:
+    with visitor.open() as connection:
+        connection.sendall(
+            f"GET /api/v1/streaming?stream=public HTTP/1.1\r\nHost: {visitor.host}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\n\r\n".encode()
+        )
+        answer = connection.recv(4096).decode()
+    # Without a token Mastodon says 401: either way it is streaming that answers.
+    assert answer.split()[1] in ("101", "401"), answer
+    assert HSTS in answer
+
+
+# TLS
+
+
+def test_http2_is_offered(visitor: Visitor) -> None:
+    with replace(visitor, protocols=["h2", "http/1.1"]).open() as connection:
+        assert isinstance(connection, ssl.SSLSocket)
+        assert connection.selected_alpn_protocol() == "h2"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_versions(visitor: Visitor, version: ssl.TLSVersion) -> None:
+    visitor.open(minimum=version, maximum=version).close()
+
+
+def test_old_tls_is_refused(visitor: Visitor) -> None:
+    """By the server's own alert: the client is willing."""
+    with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
+        visitor.open(
+            minimum=ssl.TLSVersion.TLSv1_1, maximum=ssl.TLSVersion.TLSv1_1, ciphers="DEFAULT:@SECLEVEL=0"
+        )
+
+
+def test_other_names_are_refused(visitor: Visitor) -> None:
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        visitor.open(server_name="other.example")
+
+
+# Who asks
+
+
+def last_visit(shell: Shell, mark: str) -> str:
+    lines = [line for line in shell("cat", "/var/log/nginx/access.log").splitlines() if mark in line]
+    assert len(lines) == 1, lines
+    return lines[0].split()[0]
+
+
+def test_address_comes_from_the_load_balancer(visitor: Visitor, shell: Shell) -> None:
+    mark = f"/health?{time.time_ns()}"
+    forged = {"X-Forwarded-For": "192.0.2.1", "CF-Connecting-IP": "192.0.2.2", "X-Real-IP": "192.0.2.3"}
+    visitor.get(mark, headers=forged)
+    assert last_visit(shell, mark) == visitor.client
+
+
+def test_others_cannot_forge_an_address(visitor: Visitor, shell: Shell, variables: dict[str, Any]) -> None:
+    """A PROXY header that does not come from the load balancer's range says nothing."""
+    stranger = replace(visitor, address=variables["do_public_ipv4"])
+    with socket.create_connection((stranger.address, 443), 10) as connection:
+        own = connection.getsockname()[0]
+    mark = f"/health?{time.time_ns()}"
+    stranger.get(mark)
+    assert last_visit(shell, mark) == own
+
+
+# Health and rotation
+
+
+def test_health(variables: dict[str, Any]) -> None:
+    assert health(variables["do_private_ipv4"]) == (200, "no-store")
+
+
+@pytest.mark.parametrize("container", ["mastodon-web", "mastodon-streaming"])
+def test_health_needs_web_and_streaming(variables: dict[str, Any], shell: Shell, container: str) -> None:
+    shell("systemctl", "stop", container)
+    try:
+        assert health(variables["do_private_ipv4"]) == (503, "no-store")
+    finally:
+        shell("systemctl", "start", container)
+    assert health(variables["do_private_ipv4"]) == (200, "no-store")
+
+
+def test_error_page_without_web(visitor: Visitor, shell: Shell) -> None:
+    shell("systemctl", "stop", "mastodon-web")
+    try:
+        answer = visitor.get(f"/about?{time.time_ns()}")
+    finally:
+        shell("systemctl", "start", "mastodon-web")
+    assert answer.status == 502
+    assert b"Something went wrong on our end" in answer.body
+    assert answer.header("Strict-Transport-Security") == HSTS
+
+
+def test_drain_and_admit(visitor: Visitor, shell: Shell, variables: dict[str, Any]) -> None:
+    address = variables["do_private_ipv4"]
+    kept = visitor.connect()
+    assert ask(kept, "/api/v2/instance", visitor.host).status == 200
+    with load_balancer(address):
+        shell("mastodon-worker", "drain", "--probes=3", "--quiet=2", "--limit=60")
+        assert health(address) == (503, "no-store")
+        # Who has a connection still gets an answer; the connection itself was ended.
+        assert visitor.get("/api/v2/instance").status == 200
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+            ask(kept, "/api/v2/instance", visitor.host)
+        assert json.loads(shell("mastodon-worker", "state"))["draining"] == "admin"
+
+        shell("mastodon-worker", "quiet", "--limit=60")
+        assert json.loads(shell("mastodon-worker", "state"))["quiet"] == ["mastodon-sidekiq"]
+        assert shell("mastodon-worker", "restart", "--count=1", "--limit=180") == "mastodon-sidekiq"
+        assert json.loads(shell("mastodon-worker", "state"))["quiet"] == []
+
+        shell("mastodon-worker", "admit", "--probes=3", "--limit=60")
+        assert health(address) == (200, "no-store")
+
+
+def test_drain_without_a_load_balancer_fails(shell: Shell, host: Any, variables: dict[str, Any]) -> None:
+    try:
+        result = host.run("mastodon-worker drain --probes=3 --limit=2")
+        assert result.rc == 1
+        assert "nobody asked" in result.stderr
+    finally:
+        shell("mastodon-worker", "admit", "--probes=0")
+
+
+# Containers
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_hardening_is_effective(shell: Shell, host: Any, name: str) -> None:
+    pid = shell("docker", "inspect", "--format={{.State.Pid}}", name)
+    status = dict(line.split(":", 1) for line in shell("cat", f"/proc/{pid}/status").splitlines())
+    assert status["Uid"].split() == ["991"] * 4
+    assert status["Gid"].split() == ["991"] * 4
+    assert {status[field].strip() for field in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {
+        "0" * 16
+    }
+    assert status["NoNewPrivs"].strip() == "1"
+    refused = host.run("docker exec %s touch /opt/mastodon/x", name)
+    assert refused.rc != 0
+    assert "Read-only file system" in refused.stderr
+    shell("docker", "exec", name, "touch", "/tmp/x", "/opt/mastodon/tmp/x")
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_memory_is_limited(shell: Shell, name: str) -> None:
+    assert int(shell("docker", "inspect", "--format={{.HostConfig.Memory}}", name)) > 0
+    assert shell("docker", "inspect", "--format={{.State.OOMKilled}}", name) == "false"
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_health_check_of_container(shell: Shell, name: str) -> None:
+    wait_until_healthy(shell)
+    for _ in range(30):
+        if (status := shell("docker", "inspect", "--format={{.State.Health.Status}}", name)) == "healthy":
+            break
+        time.sleep(1)
+    assert status == "healthy"
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_image_is_pinned(shell: Shell, name: str) -> None:
+    record = json.loads(shell("cat", "/etc/mastodon/images.json"))
+    reference, _, digest = shell("docker", "inspect", "--format={{.Config.Image}}", name).partition("@")
+    assert record[reference] == digest
+
+
+def test_sidekiq_hears_all_queues_but_the_scheduler(shell: Shell) -> None:
+    command = shell("docker", "inspect", "--format={{json .Config.Cmd}}", "mastodon-sidekiq")
+    words = json.loads(command)
+    queues = {words[i + 1].split(",")[0] for i, word in enumerate(words) if word == "-q"}
+    assert queues == {"default", "push", "ingress", "mailers", "pull", "fasp"}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_unit(host: Any, shell: Shell, name: str) -> None:
+    service = host.service(name)
+    assert service.is_enabled
+    assert service.is_running
+    properties = dict(
+        line.split("=", 1)
+        for line in shell(
+            "systemctl", "show", name, "--property=Restart,TimeoutStopUSec,Requires,WantedBy"
+        ).splitlines()
+    )
+    assert properties["Restart"] == "always"
+    assert "docker.service" in properties["Requires"]
+    assert "docker.service" in properties["WantedBy"]
+    if name == "mastodon-sidekiq":
+        assert properties["TimeoutStopUSec"] == "1min 15s"
+
+
+def test_no_secret_in_a_process_list_or_a_unit(shell: Shell, variables: dict[str, Any]) -> None:
+    seen = shell("ps", "axww", "-o", "args") + shell("sh", "-c", "cat /etc/systemd/system/mastodon-*")
+    for name in ("mastodon_db_password", "mastodon_redis_password"):
+        assert variables[name] not in seen
+
+
+def test_listening_sockets(shell: Shell, variables: dict[str, Any]) -> None:
+    found = {line.split()[3] for line in shell("ss", "-Hltn").splitlines()}
+    open_to_others = {address for address in found if not address.startswith(("127.", "[::1]"))}
+    assert open_to_others == {
+        "0.0.0.0:22", "[::]:22", "0.0.0.0:80", "[::]:80", "0.0.0.0:443", "[::]:443",
+        f"{variables['do_private_ipv4']}:8080",
+    }  # fmt: skip
+    assert {"127.0.0.1:3000", "127.0.0.1:4000", "127.0.0.1:6379", "127.0.0.1:8080"} <= found
+
+
+def test_the_engine_left_the_firewall_alone(shell: Shell) -> None:
+    rules = shell("iptables-save")
+    assert "docker0" not in rules
+    assert "DOCKER-" not in rules
+
+
+# Settings
+
+
+def test_new_settings_wait_for_a_restart(shell: Shell, host: Any) -> None:
+    environment = "/etc/mastodon/share/current/web.env"
+    before = shell("cat", environment)
+    shell("cp", "--preserve", environment, "/root/web.env")
+    try:
+        shell("sh", "-c", f"echo X_TEST=1 >> {environment}")
+        assert json.loads(shell("mastodon-worker", "state"))["outdated"] == ["mastodon-web"]
+        assert shell("mastodon-worker", "restart", "--count=1", "--limit=180") == "mastodon-web"
+        assert "X_TEST=1" in shell("docker", "exec", "mastodon-web", "env")
+        assert json.loads(shell("mastodon-worker", "state"))["outdated"] == []
+    finally:
+        shell("cp", "--preserve", "/root/web.env", environment)
+        shell("mastodon-worker", "restart", "--count=1", "--limit=180")
+    assert shell("cat", environment) == before
+
+
+# Recovery without help
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_killed_container_comes_back(shell: Shell, name: str) -> None:
+    before = shell("docker", "inspect", "--format={{.Id}}", name)
+    shell("docker", "kill", name)
+    for _ in range(60):
+        if before not in shell("docker", "ps", "--no-trunc", "--quiet"):
+            break
+        time.sleep(0.5)
+    wait_until_healthy(shell)
+    assert shell("docker", "inspect", "--format={{.Id}}", name) != before
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "systemctl restart docker",
+        "systemctl stop docker docker.socket; systemctl start docker",
+        "pkill -9 dockerd",
+    ],
+)
+def test_engine_restarted(shell: Shell, what: str) -> None:
+    shell("sh", "-c", what)
+    wait_until_healthy(shell)
+    assert len(shell("docker", "volume", "ls", "--quiet").splitlines()) == len(CONTAINERS)
+
+
+# Tunnel
+
+
+def redis(shell: Shell, port: int, password: str) -> str:
+    """What Redis answers to AUTH and PING through the tunnel on `port`; empty where the tunnel hangs up."""
+    program = (
+        "import socket,sys\n"
+        "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])), 10)\n"
+        "s.sendall(f'AUTH {sys.stdin.readline().strip()}\\r\\nPING\\r\\n'.encode())\n"
+        "s.shutdown(socket.SHUT_WR)\n"
+        "try:\n"
+        "    print(b''.join(iter(lambda: s.recv(100), b'')).decode())\n"
+        "except ConnectionResetError:\n"
+        "    pass\n"
+    )
+    return shell("sh", "-c", f"printf '%s\\n' '{password}' | python3 -c \"$0\" {port}", program)
+
+
+def test_redis_answers_on_loopback(shell: Shell, variables: dict[str, Any]) -> None:
+    assert "PONG" in redis(shell, 6379, variables["mastodon_redis_password"])
+
+
+@pytest.mark.parametrize(
+    ("what", "edit"),
+    [
+        ("name", "s/^checkHost = .*/checkHost = other.example/"),
+        ("authority", "s,^CAfile = .*,CAfile = /root/other-ca.crt,"),
+        ("nothing", "s/^sni/sni/"),
+    ],
+)
+def test_tunnel_refuses_a_wrong(shell: Shell, variables: dict[str, Any], what: str, edit: str) -> None:
+    """The same tunnel on another port: with a wrong name or authority nothing comes through, else it does."""
+    shell("sh", "-c", "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=other "
+          "-out /root/other-ca.crt 2>/dev/null")  # fmt: skip
+    shell(
+        "sh", "-c",
+        f"sed -e '{edit}' -e 's/^accept = .*/accept = 127.0.0.1:6380/' /etc/mastodon/redis-tunnel.conf "
+        "> /root/t.conf",
+    )  # fmt: skip
+    shell("systemd-run", "--unit=test-tunnel", "--collect", "stunnel4", "/root/t.conf")
+    try:
+        for _ in range(50):
+            if "127.0.0.1:6380" in shell("ss", "-Hltn"):
+                break
+            time.sleep(0.1)
+        answer = redis(shell, 6380, variables["mastodon_redis_password"])
+    finally:
+        shell("systemctl", "stop", "test-tunnel")
+    assert ("PONG" in answer) == (what == "nothing")
+
+
+def test_tunnel_comes_back(shell: Shell, variables: dict[str, Any]) -> None:
+    shell("pkill", "-9", "stunnel4")
+    for _ in range(50):
+        if "127.0.0.1:6379" in shell("ss", "-Hltn"):
+            break
+        time.sleep(0.2)
+    assert "PONG" in redis(shell, 6379, variables["mastodon_redis_password"])

@@ -1,0 +1,78 @@
+"""A visitor of one worker, as the load balancer hands them on: TCP with PROXY protocol."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The value of a header that must not be there twice."""
+        values = self.headers.get_all(name) or []
+        assert len(values) < 2, f"{name}: {values}"
+        return values[0] if values else None
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, opened: socket.socket, timeout: float) -> None:
+        super().__init__("unused", timeout=timeout)
+        self.sock = opened
+
+
+@dataclass
+class Visitor:
+    """`address`: the worker's; `host`: the name that is asked for; `client`: the address that PROXY protocol
+    says. `ca`: file with the authority that signed the instance's certificate."""
+
+    address: str
+    host: str
+    ca: str
+    client: str = "192.0.2.77"
+    timeout: float = 15
+    protocols: list[str] = field(default_factory=lambda: ["http/1.1"])
+
+    def open(
+        self, port: int = 443, *, tls: bool = True, server_name: str | None = None, **limits: Any
+    ) -> socket.socket:
+        """A connection. `minimum` and `maximum` limit the TLS version; `ciphers` as OpenSSL has them."""
+        raw = socket.create_connection((self.address, port), self.timeout)
+        raw.sendall(f"PROXY TCP4 {self.client} 198.51.100.1 40000 {port}\r\n".encode())
+        if not tls:
+            return raw
+        context = ssl.create_default_context(cafile=self.ca)
+        context.set_alpn_protocols(self.protocols)
+        if "ciphers" in limits:
+            context.set_ciphers(limits["ciphers"])
+        context.minimum_version = limits.get("minimum", context.minimum_version)
+        context.maximum_version = limits.get("maximum", context.maximum_version)
+        return context.wrap_socket(raw, server_hostname=server_name or self.host)
+
+    def connect(self, port: int = 443, *, tls: bool = True) -> http.client.HTTPConnection:
+        """A connection for several requests."""
+        return _Connection(self.open(port, tls=tls), self.timeout)
+
+    def get(
+        self, path: str, *, port: int = 443, tls: bool = True, headers: dict[str, str] | None = None
+    ) -> Answer:
+        connection = self.connect(port, tls=tls)
+        try:
+            return ask(connection, path, self.host, headers)
+        finally:
+            connection.close()
+
+
+def ask(
+    connection: http.client.HTTPConnection, path: str, host: str, headers: dict[str, str] | None = None
+) -> Answer:
+    connection.request("GET", path, headers={"Host": host, **(headers or {})})
+    response = connection.getresponse()
+    return Answer(response.status, response.headers, response.read())

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import logging
 import os
 import re
 import time
@@ -37,6 +38,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from lab.emulators.contract import Contract, Violation
+
+log = logging.getLogger("lab.api")
 
 JsonObject = dict[str, Any]
 
@@ -406,6 +409,8 @@ class Emulator:
         fault = next((fault for fault in self.faults if fault.strikes(call)), None)
         response = await self._struck(call, fault) if fault else await self._answer(call)
         entry["status"] = response.status_code
+        if call.method != "GET" or response.status_code >= 400:
+            log.info("%s %s: %s", call.method, call.path, response.status_code)
         if fault:
             entry["fault"] = fault.action
         return response

@@ -7,6 +7,7 @@ OpenAPI document, what that leaves open from its documentation and from the beha
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -32,6 +33,7 @@ def create_app(
     contract: Mode = "log",
     latency: float = 0.0,
     watch_seconds: float = 0.0,
+    retry_seconds: Sequence[float] = (2, 5, 10, 30),
     public: ipaddress.IPv4Network | str = "198.51.100.0/24",
     private: ipaddress.IPv4Network | str = "10.118.0.0/20",
     synthetic_droplets: int = 0,
@@ -41,8 +43,9 @@ def create_app(
 
     `state`: directory that keeps the account over a restart. `action_seconds`: least time an action takes.
     `limits`: calls per token (default: none). `latency`: seconds before every answer. `watch_seconds`: how
-    often the Cloud is asked whether the droplets run (0: never). `synthetic_droplets`: so many droplets
-    that only the API knows, of the instance `instance`.
+    often the Cloud is asked whether the droplets run (0: never). `retry_seconds`: pauses before the next try
+    of what the Cloud refused and no action reports (load balancers, clusters, deletions).
+    `synthetic_droplets`: so many droplets that only the API knows, of the instance `instance`.
     """
     vendor = DigitalOcean(
         [module.routes for module in _MODULES],
@@ -54,7 +57,9 @@ def create_app(
         public=ipaddress.IPv4Network(public),
         private=ipaddress.IPv4Network(private),
         watch_seconds=watch_seconds,
+        retry_seconds=retry_seconds,
     )
+    account.default_project(vendor)
     for resume in (droplets.resume, load_balancers.resume, networking.resume, databases.resume):
         vendor.on_start(resume)
     if synthetic_droplets:

@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -99,6 +99,7 @@ class DigitalOcean(Vendor):
         public: ipaddress.IPv4Network,
         private: ipaddress.IPv4Network,
         watch_seconds: float,
+        retry_seconds: Sequence[float],
     ) -> None:
         super().__init__(routes, tokens)
         self.cloud = cloud
@@ -108,6 +109,7 @@ class DigitalOcean(Vendor):
         self.public = public
         self.private = private
         self.watch_seconds = watch_seconds
+        self.retry_seconds = retry_seconds
         saved = store.load()
         self.state = State.restore(saved) if saved else State()
         self.synthetic: dict[str, JsonObject] = {}
@@ -116,7 +118,7 @@ class DigitalOcean(Vendor):
         """All CDN calls together: 5 in 10 seconds, where limits are on at all."""
         self._windows: dict[str, tuple[Window, Window]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._appliers: dict[str, Applier] = {}
+        self._turns: dict[str, Turn] = {}
         self._threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="cloud")
         self._resume: list[Callable[[DigitalOcean], None]] = []
 
@@ -127,6 +129,7 @@ class DigitalOcean(Vendor):
         self._resume.append(resume)
 
     async def start(self) -> None:
+        self.save()
         for resume in self._resume:
             resume(self)
         if self.watch_seconds:
@@ -302,6 +305,27 @@ class DigitalOcean(Vendor):
         shown = {key: value for key, value in action.items() if key != "work"}
         return shown | {"region": catalog.REGIONS[action["region_slug"]]}
 
+    async def insist(
+        self,
+        what: str,
+        work: Callable[[], Awaitable[None]],
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do what has no action whose failure a client could see, again if need be; `then` it is done.
+
+        What is given up is tried afresh after a restart.
+        """
+        for pause in (*self.retry_seconds, None):
+            try:
+                await work()
+            except CloudError as error:
+                log.error("%s: %s", what, error)
+            else:
+                then()
+                return
+            if pause is not None:
+                await asyncio.sleep(pause)
+
     async def take_time(self, work: Awaitable[T]) -> T:
         """Await work and let it last at least `action_seconds`."""
         began = time.monotonic()
@@ -314,13 +338,15 @@ class DigitalOcean(Vendor):
 
     # load balancers and databases are applied whole, one application at a time
 
-    def applier(self, key: str, apply: Callable[[], Awaitable[None]]) -> Applier:
-        if key not in self._appliers:
-            self._appliers[key] = Applier(self, key, apply)
-        return self._appliers[key]
+    def turn(self, identifier: str) -> Turn:
+        """Where the jobs on a load balancer or database cluster queue."""
+        return self._turns.setdefault(identifier, Turn())
 
-    def forget_applier(self, key: str) -> None:
-        self._appliers.pop(key, None)
+    def forget(self, kind: str, identifier: str) -> None:
+        """A doomed resource is gone."""
+        self.state.doomed.remove([kind, identifier])
+        self._turns.pop(identifier, None)
+        self.save()
 
     def members(self, load_balancer: JsonObject) -> list[Member]:
         """The droplets behind a load balancer that have an address."""
@@ -343,6 +369,8 @@ class DigitalOcean(Vendor):
                 self.apply_load_balancer(load_balancer["id"])
 
     def apply_load_balancer(self, identifier: str) -> None:
+        """Bring a load balancer to the state it has in the API, beside the call."""
+
         async def apply() -> None:
             load_balancer = self.state.load_balancers.get(identifier)
             if load_balancer is None:
@@ -351,18 +379,20 @@ class DigitalOcean(Vendor):
             shown = {k: v for k, v in load_balancer.items() if k != "applied_members"}
             try:
                 address = await self.take_time(self.in_cloud(self.cloud.apply_load_balancer, shown, members))
-            except CloudError as error:
-                log.error("load balancer %s: %s", load_balancer["name"], error)
+            except CloudError:
                 load_balancer["status"] = "errored"
+                raise
             else:
                 load_balancer |= {
                     "ip": address,
                     "status": "active",
                     "applied_members": [[m.droplet_id, m.name, m.address] for m in members],
                 }
-            self.save()
+            finally:
+                self.save()
 
-        self.spawn(self.applier(identifier, apply).apply())
+        turn = self.turn(identifier)
+        self.spawn(self.insist(f"load balancer {identifier}", lambda: turn.apply(apply)))
 
     async def _watch(self) -> None:
         """Notice droplets that stopped or started by themselves (`poweroff` inside, a dead machine)."""
@@ -382,32 +412,27 @@ class DigitalOcean(Vendor):
                     self.save()
 
 
-class Applier:
-    """Applies one resource's state: never twice at a time, and once more when it changed meanwhile."""
+class Turn:
+    """One job at a time on one resource: `async with turn.lock`."""
 
-    def __init__(self, api: DigitalOcean, key: str, apply: Callable[[], Awaitable[None]]) -> None:
-        self.api = api
-        self.key = key
-        self._apply = apply
-        self._lock = asyncio.Lock()
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
         self._wanted = 0
         self._done = 0
 
-    async def apply(self) -> None:
-        """Returns when the state as it is now has been applied. Raises what `apply` raises."""
+    async def apply(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Apply the resource's state as it is now; several calls that wait are served by one application.
+
+        Raises what `work` raises.
+        """
         self._wanted += 1
         mine = self._wanted
-        async with self._lock:
+        async with self.lock:
             if self._done >= mine:
                 return
             covers = self._wanted
-            await self._apply()
-            self._done = covers
-
-    async def exclusively(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do other work on the resource while nothing is applied."""
-        async with self._lock:
             await work()
+            self._done = covers
 
 
 def _number(text: str | None, default: int) -> int:

@@ -9,13 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 _REGION_NAMES = {
-    "nyc1": "New York 1",
-    "nyc3": "New York 3",
     "ams3": "Amsterdam 3",
+    "blr1": "Bangalore 1",
     "fra1": "Frankfurt 1",
     "lon1": "London 1",
+    "nyc1": "New York 1",
+    "nyc2": "New York 2",
+    "nyc3": "New York 3",
+    "sfo2": "San Francisco 2",
     "sfo3": "San Francisco 3",
     "sgp1": "Singapore 1",
+    "syd1": "Sydney 1",
     "tor1": "Toronto 1",
 }
 
@@ -24,39 +28,77 @@ DEFAULT_REGION = "nyc3"
 _FEATURES = ["backups", "ipv6", "metadata", "install_agent", "storage", "image_transfer"]
 
 
-def _size(
-    slug: str, memory: int, vcpus: int, disk: int, *, transfer: float, monthly: float, family: str
-) -> dict[str, Any]:
-    return {
+# family: (name, (slug, GiB of memory, CPUs, GiB of disk, TiB of transfer, dollars a month), ...)
+_FAMILIES: tuple[tuple[str, tuple[tuple[str, float, int, int, float, float], ...]], ...] = (
+    (
+        "Basic",
+        (
+            ("s-1vcpu-512mb-10gb", 0.5, 1, 10, 0.5, 4),
+            ("s-1vcpu-1gb", 1, 1, 25, 1, 6),
+            ("s-1vcpu-2gb", 2, 1, 50, 2, 12),
+            ("s-2vcpu-2gb", 2, 2, 60, 3, 18),
+            ("s-2vcpu-4gb", 4, 2, 80, 4, 24),
+            ("s-4vcpu-8gb", 8, 4, 160, 5, 48),
+            ("s-8vcpu-16gb", 16, 8, 320, 6, 96),
+        ),
+    ),
+    *(
+        (
+            f"Premium {brand}",
+            (
+                (f"s-1vcpu-1gb-{suffix}", 1, 1, 25, 1, 7),
+                (f"s-1vcpu-2gb-{suffix}", 2, 1, 50, 2, 14),
+                (f"s-2vcpu-2gb-{suffix}", 2, 2, 60, 3, 21),
+                (f"s-2vcpu-4gb-{suffix}", 4, 2, 80, 4, 28),
+                (f"s-2vcpu-8gb-{suffix}", 8, 2, 100, 5, 42),
+                (f"s-4vcpu-8gb-{suffix}", 8, 4, 160, 5, 56),
+                (f"s-4vcpu-16gb-{suffix}", 16, 4, 200, 8, 84),
+                (f"s-8vcpu-16gb-{suffix}", 16, 8, 320, 6, 112),
+            ),
+        )
+        for brand, suffix in (("AMD", "amd"), ("Intel", "intel"))
+    ),
+    *(
+        (
+            name,
+            tuple(
+                (
+                    slug.format(cpus=cpus, memory=cpus * ratio),
+                    cpus * ratio,
+                    cpus,
+                    disk * cpus,
+                    4 + cpus // 4,
+                    price * cpus,
+                )
+                for cpus in (2, 4, 8, 16, 32)
+            ),
+        )
+        for name, slug, ratio, disk, price in (
+            ("General Purpose", "g-{cpus}vcpu-{memory}gb", 4, 12, 31.5),
+            ("General Purpose, twice the disk", "gd-{cpus}vcpu-{memory}gb", 4, 25, 34),
+            ("CPU-Optimized", "c-{cpus}", 2, 12, 21),
+            ("Memory-Optimized", "m-{cpus}vcpu-{memory}gb", 8, 25, 42),
+            ("Storage-Optimized", "so-{cpus}vcpu-{memory}gb", 8, 150, 65.5),
+        )
+    ),
+)
+
+SIZES: dict[str, dict[str, Any]] = {
+    slug: {
         "slug": slug,
-        "memory": memory,
+        "memory": int(memory * 1024),
         "vcpus": vcpus,
         "disk": disk,
-        "transfer": transfer,
-        "price_monthly": monthly,
+        "transfer": float(transfer),
+        "price_monthly": float(monthly),
         "price_hourly": round(monthly / 672, 5),
         "regions": list(_REGION_NAMES),
         "available": True,
         "description": family,
         "disk_info": [{"type": "local", "size": {"amount": disk, "unit": "gib"}}],
     }
-
-
-SIZES: dict[str, dict[str, Any]] = {
-    size["slug"]: size
-    for size in (
-        _size("s-1vcpu-1gb", 1024, 1, 25, transfer=1.0, monthly=6.0, family="Basic"),
-        _size("s-1vcpu-2gb", 2048, 1, 50, transfer=2.0, monthly=12.0, family="Basic"),
-        _size("s-2vcpu-2gb", 2048, 2, 60, transfer=3.0, monthly=18.0, family="Basic"),
-        _size("s-2vcpu-4gb", 4096, 2, 80, transfer=4.0, monthly=24.0, family="Basic"),
-        _size("s-4vcpu-8gb", 8192, 4, 160, transfer=5.0, monthly=48.0, family="Basic"),
-        _size("s-8vcpu-16gb", 16384, 8, 320, transfer=6.0, monthly=96.0, family="Basic"),
-        _size("g-2vcpu-8gb", 8192, 2, 25, transfer=4.0, monthly=63.0, family="General Purpose"),
-        _size("g-4vcpu-16gb", 16384, 4, 50, transfer=5.0, monthly=126.0, family="General Purpose"),
-        _size("c-2", 4096, 2, 25, transfer=4.0, monthly=42.0, family="CPU-Optimized"),
-        _size("c-4", 8192, 4, 50, transfer=5.0, monthly=84.0, family="CPU-Optimized"),
-        _size("m-2vcpu-16gb", 16384, 2, 50, transfer=4.0, monthly=84.0, family="Memory-Optimized"),
-    )
+    for family, sizes in _FAMILIES
+    for slug, memory, vcpus, disk, transfer, monthly in sizes
 }
 
 REGIONS: dict[str, dict[str, Any]] = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
+import functools
 import re
 import secrets
 import urllib.parse
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lab.cloud import CloudError, DatabaseState
@@ -18,6 +19,8 @@ from lab.emulators.digitalocean.account import default_project
 from lab.emulators.digitalocean.api import DigitalOcean, log, unprocessable
 
 routes = Routes()
+
+Change = Callable[[DigitalOcean, Call], Awaitable[Reply]]
 
 _CLUSTER = "/v2/databases/{cluster}"
 _NAME = re.compile(r"[a-z][a-z0-9-]{2,62}")
@@ -239,26 +242,26 @@ def _event(name: str, kind: str) -> JsonObject:
 
 
 async def _build(api: DigitalOcean, cluster: JsonObject) -> None:
-    try:
-        endpoint = await api.take_time(
-            api.in_cloud(
+    """Make the cluster real. The API has no word for one that fails: it stays `creating`."""
+    identifier = cluster["id"]
+
+    async def build() -> None:
+        async with api.turn(identifier).lock:
+            if identifier not in api.state.databases:
+                return
+            create = api.in_cloud(
                 api.cloud.create_database,
-                cluster["id"],
+                identifier,
                 cluster["name"],
                 cluster["engine"],
                 cluster["version"],
             )
-        )
-        if cluster["id"] not in api.state.databases:
-            return
-        cluster["endpoint"] = vars(endpoint)
-        await api.in_cloud(api.cloud.apply_database, cluster["id"], _wanted(cluster))
-    except CloudError as error:
-        # the API has no word for a failed cluster: it stays `creating`, and the next start tries again
-        log.error("database cluster %s: %s", cluster["name"], error)
-    else:
-        cluster["status"] = "online"
-    api.save()
+            cluster["endpoint"] = vars(await api.take_time(create))
+            await api.in_cloud(api.cloud.apply_database, identifier, _wanted(cluster))
+            cluster["status"] = "online"
+            api.save()
+
+    await api.insist(f"database cluster {cluster['name']}", build)
 
 
 def _wanted(cluster: JsonObject) -> DatabaseState:
@@ -281,20 +284,27 @@ def _online(api: DigitalOcean, call: Call, *engines: str) -> JsonObject:
     return cluster
 
 
+def _in_turn(handler: Change) -> Change:
+    """Let changes of a cluster follow each other: each sees, and may undo, only its own."""
+
+    @functools.wraps(handler)
+    async def wrapped(api: DigitalOcean, call: Call) -> Reply:
+        _online(api, call)  # a cluster in the making is refused at once, not waited for
+        async with api.turn(call.params["cluster"]).lock:
+            return await handler(api, call)
+
+    return wrapped
+
+
 async def _change(api: DigitalOcean, cluster: JsonObject, change: Callable[[], None]) -> None:
     """Change a cluster's dbs, users or pools, and the real thing before the call is answered.
 
     When the Cloud refuses, nothing has changed and the answer is 500 with its sentence.
     """
-    keys = ("dbs", "users", "pools")
-    before = {key: copy.deepcopy(cluster[key]) for key in keys}
+    before = {key: copy.deepcopy(cluster[key]) for key in ("dbs", "users", "pools")}
     change()
-
-    async def apply() -> None:
-        await api.in_cloud(api.cloud.apply_database, cluster["id"], _wanted(cluster))
-
     try:
-        await api.applier(cluster["id"], apply).apply()
+        await api.in_cloud(api.cloud.apply_database, cluster["id"], _wanted(cluster))
     except CloudError as error:
         log.error("database cluster %s: %s", cluster["name"], error)
         cluster |= before
@@ -317,16 +327,11 @@ def delete(api: DigitalOcean, call: Call) -> Reply:
 
 async def _erase(api: DigitalOcean, identifier: str) -> None:
     async def erase() -> None:
-        await api.in_cloud(api.cloud.delete_database, identifier)
+        async with api.turn(identifier).lock:
+            await api.in_cloud(api.cloud.delete_database, identifier)
 
-    try:
-        await api.applier(identifier, erase).exclusively(erase)
-    except CloudError as error:
-        log.error("database cluster %s: %s", identifier, error)
-        return
-    api.forget_applier(identifier)
-    api.state.doomed.remove(["database", identifier])
-    api.save()
+    what = f"delete of database cluster {identifier}"
+    await api.insist(what, erase, lambda: api.forget("database", identifier))
 
 
 @routes.put(_CLUSTER + "/resize", "database:update")
@@ -459,6 +464,7 @@ def _dbs(cluster: JsonObject) -> list[str]:
 
 
 @routes.post(_CLUSTER + "/dbs", "database:create")
+@_in_turn
 async def create_db(api: DigitalOcean, call: Call) -> Reply:
     cluster, name = _online(api, call, "pg"), call.json().get("name")
     if not isinstance(name, str) or not _ITEM.fullmatch(name):
@@ -477,6 +483,7 @@ def get_db(api: DigitalOcean, call: Call) -> Reply:
 
 
 @routes.delete(_CLUSTER + "/dbs/{db}", "database:delete")
+@_in_turn
 async def delete_db(api: DigitalOcean, call: Call) -> Reply:
     cluster, name = _online(api, call, "pg"), call.params["db"]
     if name not in cluster["dbs"]:
@@ -515,6 +522,7 @@ def list_users(api: DigitalOcean, call: Call) -> Reply:
 
 
 @routes.post(_CLUSTER + "/users", "database:create")
+@_in_turn
 async def create_user(api: DigitalOcean, call: Call) -> Reply:
     cluster, name = _online(api, call, "pg"), call.json().get("name")
     if not isinstance(name, str) or not _ITEM.fullmatch(name):
@@ -536,6 +544,7 @@ def get_user(api: DigitalOcean, call: Call) -> Reply:
 
 
 @routes.delete(_CLUSTER + "/users/{user}", "database:delete")
+@_in_turn
 async def delete_user(api: DigitalOcean, call: Call) -> Reply:
     cluster, name = _online(api, call, "pg"), call.params["user"]
     if name not in cluster["users"]:
@@ -547,6 +556,7 @@ async def delete_user(api: DigitalOcean, call: Call) -> Reply:
 
 
 @routes.post(_CLUSTER + "/users/{user}/reset_auth", "database:update")
+@_in_turn
 async def reset_password(api: DigitalOcean, call: Call) -> Reply:
     cluster, name = _online(api, call, "pg"), call.params["user"]
     if name == cluster["endpoint"]["user"]:
@@ -609,6 +619,7 @@ def list_pools(api: DigitalOcean, call: Call) -> Reply:
 
 
 @routes.post(_CLUSTER + "/pools", "database:create")
+@_in_turn
 async def create_pool(api: DigitalOcean, call: Call) -> Reply:
     cluster, body = _online(api, call, "pg"), call.json()
     pool = _read_pool(cluster, body, body.get("name"))
@@ -625,6 +636,7 @@ def get_pool(api: DigitalOcean, call: Call) -> Reply:
 
 
 @routes.put(_CLUSTER + "/pools/{pool}", "database:update")
+@_in_turn
 async def update_pool(api: DigitalOcean, call: Call) -> Reply:
     cluster = _online(api, call, "pg")
     before = _pool(api, call, cluster)
@@ -638,6 +650,7 @@ async def update_pool(api: DigitalOcean, call: Call) -> Reply:
 
 
 @routes.delete(_CLUSTER + "/pools/{pool}", "database:delete")
+@_in_turn
 async def delete_pool(api: DigitalOcean, call: Call) -> Reply:
     cluster = _online(api, call, "pg")
     gone = _pool(api, call, cluster)["name"]

@@ -243,14 +243,11 @@ def _destroy(api: DigitalOcean, droplet: JsonObject) -> None:
 
 
 async def _erase(api: DigitalOcean, identifier: str) -> None:
-    try:
+    async def erase() -> None:
         await api.in_cloud(api.cloud.delete_droplet, int(identifier))
-    except CloudError as error:
-        # stays doomed: the next start of the emulator tries again
-        log.error("droplet %s: %s", identifier, error)
-        return
-    api.state.doomed.remove(["droplet", identifier])
-    api.save()
+
+    what = f"delete of droplet {identifier}"
+    await api.insist(what, erase, lambda: api.forget("droplet", identifier))
 
 
 @routes.get("/v2/droplets/{droplet_id}/actions", "droplet:read")
@@ -352,6 +349,7 @@ async def _carry_out(api: DigitalOcean, action: JsonObject) -> None:
         log.error("%s of droplet %s: %s", action["type"], action["resource_id"], error)
         action["status"] = "errored"
     else:
+        log.info("%s of droplet %s: completed", action["type"], action["resource_id"])
         action["status"] = "completed"
     action["completed_at"] = now()
     api.members_changed()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from lab.cloud import CloudError
 from lab.emulators.common import Call, JsonObject, Reply, Routes, now
 from lab.emulators.digitalocean import catalog
 from lab.emulators.digitalocean.account import default_project
-from lab.emulators.digitalocean.api import DigitalOcean, log, unprocessable
+from lab.emulators.digitalocean.api import DigitalOcean, unprocessable
 
 routes = Routes()
 
@@ -179,17 +178,12 @@ def delete(api: DigitalOcean, call: Call) -> Reply:
 
 async def _erase(api: DigitalOcean, identifier: str) -> None:
     async def erase() -> None:
-        await api.in_cloud(api.cloud.delete_load_balancer, identifier)
-
-    try:
         # behind an application that may still run, so that it can not bring it back
-        await api.applier(identifier, erase).exclusively(erase)
-    except CloudError as error:
-        log.error("load balancer %s: %s", identifier, error)
-        return
-    api.forget_applier(identifier)
-    api.state.doomed.remove(["load_balancer", identifier])
-    api.save()
+        async with api.turn(identifier).lock:
+            await api.in_cloud(api.cloud.delete_load_balancer, identifier)
+
+    what = f"delete of load balancer {identifier}"
+    await api.insist(what, erase, lambda: api.forget("load_balancer", identifier))
 
 
 @routes.delete("/v2/load_balancers/{load_balancer}/cache", "load_balancer:delete")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,25 @@ def test_what_the_cloud_refuses_has_not_happened(ocean: Start, cloud: MemoryClou
     assert answer.json()["message"] == "disk full"
     assert client.get(f"{path}/dbs/other").status_code == 404
     assert client.post(f"{path}/dbs", json={"name": "other"}).status_code == 201
+
+
+def test_changes_at_the_same_time_undo_only_themselves(ocean: Start, cloud: MemoryCloud) -> None:
+    client = ocean()
+    path = filled(client)
+    cloud.pause()
+    cloud.fail["apply_database"] = "disk full"
+
+    def add(name: str) -> int:
+        return int(client.post(f"{path}/dbs", json={"name": name}).status_code)
+
+    with ThreadPoolExecutor() as threads:
+        answers = [threads.submit(add, name) for name in ("one", "two", "two")]
+        cloud.release()
+        codes = sorted(answer.result() for answer in answers)
+    assert codes in ([201, 201, 500], [201, 422, 500])
+    dbs = {db["name"] for db in client.get(f"{path}/dbs").json()["dbs"]}
+    assert len(dbs) == 2 + codes.count(201)
+    assert set(cloud.databases[path.rsplit("/", 1)[1]].dbs) == dbs - {"defaultdb"}
 
 
 def test_a_pool_is_updated_whole_and_answers_nothing(ocean: Start, cloud: MemoryCloud) -> None:

@@ -535,7 +535,7 @@ def test_what_was_under_way_is_finished_after_a_restart(
 def test_a_delete_that_failed_is_done_after_a_restart(
     ocean: Start, cloud: MemoryCloud, tmp_path: Path
 ) -> None:
-    first = ocean(state=tmp_path)
+    first = ocean(state=tmp_path, retry_seconds=())
     identifier = create(first, "w1")
     cloud.fail["delete_droplet"] = "the engine is away"
     first.delete(f"/v2/droplets/{identifier}")
@@ -543,6 +543,23 @@ def test_a_delete_that_failed_is_done_after_a_restart(
     assert identifier in cloud.droplets
     ocean(state=tmp_path)
     eventually(lambda: identifier not in cloud.droplets)
+
+
+def test_a_load_balancer_is_tried_again(ocean: Start, cloud: MemoryCloud) -> None:
+    client = ocean(retry_seconds=(0.01,))
+    create(client, "w1", "vmst-lb")
+    cloud.fail["apply_load_balancer"] = "the engine is away"
+    identifier = balance(client, tag="vmst-lb")
+    assert members(cloud, identifier) == {"w1"}
+    assert [call[0] for call in cloud.calls].count("apply_load_balancer") == 2
+
+
+def test_what_keeps_failing_is_shown(ocean: Start, cloud: MemoryCloud) -> None:
+    client = ocean(retry_seconds=())
+    cloud.fail["apply_load_balancer"] = "the engine is away"
+    body = {"name": "lb", "region": "nyc3", "forwarding_rules": [RULE], "tag": "vmst-lb"}
+    identifier = client.post("/v2/load_balancers", json=body).json()["load_balancer"]["id"]
+    eventually(lambda: lb(client, identifier)["status"] == "errored")
 
 
 def test_synthetic_droplets_are_not_kept(ocean: Start, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from lab.provision import DEFAULT_DROPLETS, DOMAIN, IMAGE, Provisioner, parse_dr
 from lab.runtime import Row, Runtime
 from lab.standin import StandinError
 from lab.up import Started, await_ssh, only_one, up, write_known_hosts
+from lab.vm_cli import vm_group
 
 _EMULATORS = ("digitalocean", "cloudflare", "sendgrid")
 _ENGINE_FAULTS = ("pause", "unpause", "stop", "start", "kill", "restart")
@@ -370,6 +371,8 @@ _action(
 _action("stop", "Shut a droplet down.", type="shutdown")
 _action("start", "Switch a droplet on.", type="power_on")
 _action("reboot", "Reboot a droplet.", type="reboot")
+
+main.add_command(vm_group)
 
 
 if __name__ == "__main__":

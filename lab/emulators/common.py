@@ -95,6 +95,17 @@ def grant(*values: str, **scoped: Iterable[str]) -> dict[str, Token]:
     return tokens | {value: Token(value, frozenset(scopes)) for value, scopes in scoped.items()}
 
 
+Kind = type | tuple[type, ...]
+
+
+def _is(value: Any, kind: Kind | list[Kind]) -> bool:
+    """Whether a JSON value is of a kind; true and false are no numbers."""
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(item, kind[0]) for item in value)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
 @dataclass
 class Call:
     """One request to the API, read whole."""
@@ -109,16 +120,21 @@ class Call:
     params: dict[str, str] = field(default_factory=dict)
     """What the route's placeholders matched."""
 
-    def json(self) -> JsonObject:
-        """The body as an object. Raises Problem 400 when it is none; an empty body is an empty object."""
-        if not self.body.strip():
-            return {}
+    def json(self, **types: Kind | list[Kind]) -> JsonObject:
+        """The body as an object; an empty body is an empty object.
+
+        `types` says what some keys hold, where they are there and not null: a type, several, or a list of
+        one type of item. Raises Problem 400 when the body or a key is something else.
+        """
         try:
-            value = json.loads(self.body)
+            value = json.loads(self.body) if self.body.strip() else {}
         except ValueError:
             raise Problem(400, "bad_request", "error parsing request body") from None
         if not isinstance(value, dict):
             raise Problem(400, "bad_request", "the request body has to be a JSON object")
+        for key, kind in types.items():
+            if value.get(key) is not None and not _is(value[key], kind):
+                raise Problem(400, "bad_request", f"{key} can not be {value[key]!r}")
         return value
 
 

@@ -152,8 +152,8 @@ class Cloudflare(Vendor):
 
     def page(self, call: Call, items: list[JsonObject], *, default: int, most: int) -> Reply:
         """A page of a list with `result_info`."""
-        page = max(1, int(call.query.get("page", "1")))
-        size = min(max(1, int(call.query.get("per_page", str(default)))), most)
+        page = max(1, self.number(call, "page", 1))
+        size = min(max(1, self.number(call, "per_page", default)), most)
         shown = items[(page - 1) * size : page * size]
         info = {
             "page": page,
@@ -163,6 +163,14 @@ class Cloudflare(Vendor):
             "total_pages": -(-len(items) // size),
         }
         return self.ok(shown, info)
+
+    @staticmethod
+    def number(call: Call, key: str, default: int) -> int:
+        """A number of the query. Raises Problem 400."""
+        try:
+            return int(call.query.get(key, default))
+        except ValueError:
+            raise refuse(1068, f"{key} has to be a number") from None
 
     def before(self, call: Call) -> None:
         if self.limit is None:

@@ -42,6 +42,9 @@ def normalise(zone: str, body: JsonObject) -> JsonObject:
     Names become lower case and full; a proxied record's TTL is 1; TXT content is quoted; addresses are
     written canonically; host names lose the final dot.
     """
+    for key, wanted in (("tags", list), ("settings", dict), ("comment", str), ("proxied", bool)):
+        if body.get(key) is not None and not isinstance(body[key], wanted):
+            raise refuse(9207, f"{key} can not be {body[key]!r}")
     kind = str(body.get("type", "")).upper()
     if kind not in _WITH_CONTENT and kind not in _WITH_DATA:
         raise refuse(9002, f"Invalid record type: {body.get('type')!r}")
@@ -221,7 +224,7 @@ def create_record(api: Cloudflare, call: Call) -> Reply:
 @routes.post(_RECORDS + "/batch", "dns:edit")
 def batch(api: Cloudflare, call: Call) -> Reply:
     """Deletes, patches, puts, posts, in this order, all or nothing."""
-    zone, body = api.zone(call), call.json()
+    zone, body = api.zone(call), call.json(deletes=[dict], patches=[dict], puts=[dict], posts=[dict])
     unknown = set(body) - {"deletes", "patches", "puts", "posts"}
     if unknown:
         raise refuse(9207, f"Unknown operations: {', '.join(sorted(unknown))}")

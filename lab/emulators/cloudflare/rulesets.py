@@ -21,8 +21,8 @@ def _gone() -> Problem:
 
 def _rules(wanted: Any, before: list[JsonObject]) -> list[JsonObject]:
     """Rules as kept: a rule that is sent with the `ref` of one that was there keeps its id."""
-    if not isinstance(wanted, list):
-        raise refuse(20217, "rules has to be a list")
+    if not isinstance(wanted, list) or not all(isinstance(rule, dict) for rule in wanted):
+        raise refuse(20217, "rules has to be a list of rules")
     known = {rule["ref"]: rule for rule in before}
     return [_rule(rule, known.get(rule.get("ref"))) for rule in wanted]
 

@@ -92,7 +92,7 @@ def list_zones(api: Cloudflare, call: Call) -> Reply:
             found = [zone for zone in found if zone[key] == call.query[key].lower()]
     if call.query.get("account.id"):
         found = [zone for zone in found if zone["account"]["id"] == call.query["account.id"]]
-    size = int(call.query.get("per_page", "20"))
+    size = api.number(call, "per_page", 20)
     if not 5 <= size <= 50:
         raise refuse(1068, "per_page must be between 5 and 50")
     return api.page(call, found, default=20, most=50)
@@ -126,8 +126,8 @@ def _check(identifier: str, value: Any) -> None:
     if isinstance(allowed, type):
         fits = isinstance(value, allowed)
     else:
-        # True == 1 in Python, not for the vendor
-        fits = not isinstance(value, (bool, float)) and value in allowed
+        # by type, too: True == 1 in Python, not for the vendor
+        fits = type(value) is type(allowed[0]) and value in allowed
     if not fits:
         raise refuse(1007, f"Invalid value for zone setting {identifier}")
 

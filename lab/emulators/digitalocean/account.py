@@ -197,8 +197,8 @@ def untag_resources(api: DigitalOcean, call: Call) -> Reply:
 
 def _resources(api: DigitalOcean, call: Call) -> list[JsonObject]:
     """The resources a call names, all of them or Problem: a list with one stranger changes nothing."""
-    entries = call.json().get("resources")
-    if not isinstance(entries, list) or not entries:
+    entries = call.json(resources=[dict]).get("resources")
+    if not entries:
         raise unprocessable("resources has to be a list of resource_id and resource_type")
     found = []
     for entry in entries:
@@ -286,6 +286,6 @@ def assign_project_resources(api: DigitalOcean, call: Call) -> Reply:
             "links": {"self": call.base_url},
             "status": "already_assigned" if urn in known else "not_found",
         }
-        for urn in call.json().get("resources") or []
+        for urn in call.json(resources=[str]).get("resources") or []
     ]
     return Reply(200, {"resources": entries})

@@ -170,7 +170,18 @@ def list_clusters(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.post("/v2/databases", "database:create")
 def create(api: DigitalOcean, call: Call) -> Reply:
-    body = call.json()
+    body = call.json(
+        engine=str,
+        version=(str, int),
+        region=str,
+        size=str,
+        num_nodes=int,
+        private_network_uuid=str,
+        project_id=str,
+        storage_size_mib=int,
+        tags=[str],
+        rules=[dict],
+    )
     engine, name = body.get("engine"), body.get("name")
     if engine == "redis":
         raise unprocessable(_REDIS_GONE)
@@ -336,7 +347,7 @@ async def _erase(api: DigitalOcean, identifier: str) -> None:
 
 @routes.put(_CLUSTER + "/resize", "database:update")
 def resize(api: DigitalOcean, call: Call) -> Reply:
-    cluster, body = _online(api, call), call.json()
+    cluster, body = _online(api, call), call.json(size=str, num_nodes=int, storage_size_mib=int)
     _layout(cluster["engine"], body.get("size"), body.get("num_nodes"))
     cluster |= {"size": body["size"], "num_nodes": body["num_nodes"], "status": "resizing"}
     if body.get("storage_size_mib"):
@@ -357,7 +368,7 @@ async def _back_online(api: DigitalOcean, cluster: JsonObject) -> None:
 
 @routes.put(_CLUSTER + "/maintenance", "database:update")
 def maintenance(api: DigitalOcean, call: Call) -> Reply:
-    cluster, body = _cluster(api, call), call.json()
+    cluster, body = _cluster(api, call), call.json(day=str, hour=str)
     if not body.get("day") or not body.get("hour"):
         raise unprocessable("day and hour are required")
     cluster["maintenance"] |= {"day": body["day"], "hour": body["hour"]}
@@ -415,7 +426,7 @@ def get_eviction_policy(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.put(_CLUSTER + "/eviction_policy", "database:update")
 def put_eviction_policy(api: DigitalOcean, call: Call) -> Reply:
-    cluster, policy = _online(api, call, "valkey"), call.json().get("eviction_policy")
+    cluster, policy = _online(api, call, "valkey"), call.json(eviction_policy=str).get("eviction_policy")
     if policy not in _EVICTION:
         raise unprocessable(f"eviction_policy {policy!r} is none of {', '.join(_EVICTION)}")
     cluster["config"]["valkey_maxmemory_policy"] = policy
@@ -432,8 +443,8 @@ def get_firewall(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.put(_CLUSTER + "/firewall", "database:update")
 def put_firewall(api: DigitalOcean, call: Call) -> Reply:
-    cluster, rules = _cluster(api, call), call.json().get("rules")
-    if not isinstance(rules, list):
+    cluster, rules = _cluster(api, call), call.json(rules=[dict]).get("rules")
+    if rules is None:
         raise unprocessable("rules has to be a list")
     cluster["rules"] = [_rule(cluster["id"], rule) for rule in rules]
     return Reply(204)
@@ -585,6 +596,9 @@ def _show_pool(api: DigitalOcean, call: Call, cluster: JsonObject, pool: JsonObj
     }
 
 
+_POOL_KEYS: dict[str, type] = {"mode": str, "size": int, "db": str, "user": str}
+
+
 def _read_pool(cluster: JsonObject, body: JsonObject, name: Any) -> JsonObject:
     """What a create or update call wants. Raises Problem 422."""
     if not isinstance(name, str) or not _POOL.fullmatch(name):
@@ -621,7 +635,7 @@ def list_pools(api: DigitalOcean, call: Call) -> Reply:
 @routes.post(_CLUSTER + "/pools", "database:create")
 @_in_turn
 async def create_pool(api: DigitalOcean, call: Call) -> Reply:
-    cluster, body = _online(api, call, "pg"), call.json()
+    cluster, body = _online(api, call, "pg"), call.json(**_POOL_KEYS)
     pool = _read_pool(cluster, body, body.get("name"))
     if any(other["name"] == pool["name"] for other in cluster["pools"]):
         raise unprocessable("pool name is not available")
@@ -640,7 +654,7 @@ def get_pool(api: DigitalOcean, call: Call) -> Reply:
 async def update_pool(api: DigitalOcean, call: Call) -> Reply:
     cluster = _online(api, call, "pg")
     before = _pool(api, call, cluster)
-    wanted = _read_pool(cluster, call.json(), before["name"])
+    wanted = _read_pool(cluster, call.json(**_POOL_KEYS), before["name"])
 
     def change() -> None:
         cluster["pools"] = [wanted if p["name"] == wanted["name"] else p for p in cluster["pools"]]

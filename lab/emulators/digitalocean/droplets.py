@@ -108,7 +108,18 @@ def list_droplets(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.post("/v2/droplets", "droplet:create")
 def create_droplets(api: DigitalOcean, call: Call) -> Reply:
-    body = call.json()
+    body = call.json(
+        region=str,
+        size=str,
+        image=(str, int),
+        tags=[str],
+        ssh_keys=[(str, int)],
+        user_data=str,
+        vpc_uuid=str,
+        monitoring=bool,
+        with_droplet_agent=bool,
+        public_networking=bool,
+    )
     names = body.get("names", [body.get("name")])
     if not isinstance(names, list) or not names or len(names) > _MAX_NAMES:
         raise unprocessable(f"names has to be a list of 1 to {_MAX_NAMES} names.")
@@ -147,7 +158,7 @@ def _draft(api: DigitalOcean, body: JsonObject) -> JsonObject:
     image = _image(body.get("image"), what)
     tags = body.get("tags") or []
     for tag in tags:
-        if not isinstance(tag, str) or not re.fullmatch(r"[a-zA-Z0-9_\-:]{1,255}", tag):
+        if not re.fullmatch(r"[a-zA-Z0-9_\-:]{1,255}", tag):
             raise unprocessable(f"tags: {tag!r} is an invalid tag.")
     user_data = body.get("user_data") or None
     if user_data is not None and len(user_data.encode()) > _MAX_USER_DATA:
@@ -285,7 +296,7 @@ def list_droplet_snapshots(api: DigitalOcean, call: Call) -> Reply:
 @routes.post("/v2/droplets/{droplet_id}/actions", "droplet:update")
 def act(api: DigitalOcean, call: Call) -> Reply:
     droplet = need(api, call)
-    body = call.json()
+    body = call.json(type=str, image=(str, int), name=str, size=str)
     work = _plan(api, call, droplet, body)
     if api.pending(droplet):
         raise unprocessable(PENDING)
@@ -294,7 +305,7 @@ def act(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.post("/v2/droplets/actions", "droplet:update", "tag:read")
 def act_by_tag(api: DigitalOcean, call: Call) -> Reply:
-    body = call.json()
+    body = call.json(type=str)
     if body.get("type") not in BY_TAG:
         raise unprocessable(f"{body.get('type')} is not an action for Droplets by tag.")
     droplets = [d for d in api.state.droplets.values() if call.query.get("tag_name") in d["tags"]]

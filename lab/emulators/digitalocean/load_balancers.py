@@ -50,7 +50,19 @@ def show(api: DigitalOcean, load_balancer: JsonObject) -> JsonObject:
 
 def _read(api: DigitalOcean, call: Call) -> JsonObject:
     """What a create or update call wants; what it leaves out is the default. Raises Problem 422."""
-    body = call.json()
+    body = call.json(
+        name=str,
+        region=str,
+        project_id=str,
+        vpc_uuid=str,
+        tag=str,
+        droplet_ids=[int],
+        forwarding_rules=[dict],
+        health_check=dict,
+        sticky_sessions=dict,
+        firewall=dict,
+        **{key: type(default) for key, default in _OPTIONS.items()},
+    )
     if not body.get("name"):
         raise unprocessable("name is required")
     region = body.get("region") or catalog.DEFAULT_REGION
@@ -62,12 +74,12 @@ def _read(api: DigitalOcean, call: Call) -> JsonObject:
     if tag:
         api.add_tag(tag)
     rules = body.get("forwarding_rules")
-    if not isinstance(rules, list) or not rules:
+    if not rules:
         raise unprocessable("forwarding_rules: must have at least one rule")
     vpc = api.state.vpcs.get(body["vpc_uuid"]) if body.get("vpc_uuid") else api.default_vpc(region)
     if vpc is None or vpc["region"] != region:
         raise unprocessable(f"vpc_uuid {body['vpc_uuid']} is no VPC in {region}")
-    options = {key: body.get(key, default) for key, default in _OPTIONS.items()}
+    options = _OPTIONS | {key: body[key] for key in _OPTIONS if body.get(key) is not None}
     if not 1 <= options["size_unit"] <= 100:
         raise unprocessable("size_unit must be between 1 and 100")
     if not 30 <= options["http_idle_timeout_seconds"] <= 600:
@@ -115,9 +127,7 @@ def _rules(api: DigitalOcean, rules: list[JsonObject]) -> list[JsonObject]:
     return checked
 
 
-def _must_exist(api: DigitalOcean, droplet_ids: Any) -> None:
-    if not isinstance(droplet_ids, list):
-        raise unprocessable("droplet_ids has to be a list")
+def _must_exist(api: DigitalOcean, droplet_ids: list[int]) -> None:
     for identifier in droplet_ids:
         if str(identifier) not in api.state.droplets:
             raise unprocessable(f"droplet {identifier} does not exist")
@@ -213,8 +223,8 @@ def _targets(api: DigitalOcean, call: Call) -> tuple[JsonObject, list[int]]:
     load_balancer = _need(api, call)
     if load_balancer["tag"]:
         raise unprocessable("Cannot add or remove Droplets while the load balancer uses a tag")
-    identifiers = call.json().get("droplet_ids")
-    if not isinstance(identifiers, list) or not identifiers:
+    identifiers = call.json(droplet_ids=[int]).get("droplet_ids")
+    if not identifiers:
         raise unprocessable("droplet_ids has to be a list of Droplet IDs")
     return load_balancer, identifiers
 
@@ -222,7 +232,9 @@ def _targets(api: DigitalOcean, call: Call) -> tuple[JsonObject, list[int]]:
 @routes.post("/v2/load_balancers/{load_balancer}/forwarding_rules", "load_balancer:update")
 def add_rules(api: DigitalOcean, call: Call) -> Reply:
     load_balancer = _need(api, call)
-    wanted = load_balancer["forwarding_rules"] + (call.json().get("forwarding_rules") or [])
+    wanted = load_balancer["forwarding_rules"] + (
+        call.json(forwarding_rules=[dict]).get("forwarding_rules") or []
+    )
     load_balancer["forwarding_rules"] = _rules(api, wanted)
     api.apply_load_balancer(load_balancer["id"])
     return Reply(204)
@@ -231,7 +243,9 @@ def add_rules(api: DigitalOcean, call: Call) -> Reply:
 @routes.delete("/v2/load_balancers/{load_balancer}/forwarding_rules", "load_balancer:update")
 def remove_rules(api: DigitalOcean, call: Call) -> Reply:
     load_balancer = _need(api, call)
-    gone = [rule.get("entry_port") for rule in call.json().get("forwarding_rules") or []]
+    gone = [
+        rule.get("entry_port") for rule in call.json(forwarding_rules=[dict]).get("forwarding_rules") or []
+    ]
     left = [rule for rule in load_balancer["forwarding_rules"] if rule["entry_port"] not in gone]
     if not left:
         raise unprocessable("forwarding_rules: must have at least one rule")

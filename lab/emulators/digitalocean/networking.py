@@ -25,7 +25,7 @@ def list_vpcs(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.post("/v2/vpcs", "vpc:create")
 def create_vpc(api: DigitalOcean, call: Call) -> Reply:
-    body = call.json()
+    body = call.json(region=str, ip_range=str, description=str)
     name, region = body.get("name"), body.get("region")
     if not isinstance(name, str) or not _VPC_NAME.fullmatch(name):
         raise unprocessable("name may only hold letters, numbers, dashes and periods")
@@ -83,7 +83,7 @@ def replace_vpc(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.patch("/v2/vpcs/{vpc}", "vpc:update")
 def update_vpc(api: DigitalOcean, call: Call) -> Reply:
-    vpc, body = _vpc(api, call), call.json()
+    vpc, body = _vpc(api, call), call.json(name=str, description=str, default=bool)
     if "name" in body and (not isinstance(body["name"], str) or not _VPC_NAME.fullmatch(body["name"])):
         raise unprocessable("name may only hold letters, numbers, dashes and periods")
     if body.get("default") is False and vpc["default"]:
@@ -134,7 +134,7 @@ def list_members(api: DigitalOcean, call: Call) -> Reply:
 
 def _read(api: DigitalOcean, call: Call) -> JsonObject:
     """What a create or update call wants; what it leaves out is empty. Raises Problem 422."""
-    body = call.json()
+    body = call.json(droplet_ids=[int], tags=[str], inbound_rules=[dict], outbound_rules=[dict])
     name = body.get("name")
     if not isinstance(name, str) or not _FIREWALL_NAME.fullmatch(name):
         raise unprocessable("name may only hold letters, numbers, periods and dashes")
@@ -241,8 +241,8 @@ def delete_firewall(api: DigitalOcean, call: Call) -> Reply:
 
 
 def _change(api: DigitalOcean, call: Call, key: str, *, add: bool) -> Reply:
-    firewall, wanted = _firewall(api, call), call.json().get(key)
-    if not isinstance(wanted, list) or not wanted:
+    firewall, wanted = _firewall(api, call), call.json(droplet_ids=[int], tags=[str]).get(key)
+    if not wanted:
         raise unprocessable(f"{key} has to be a list")
     if add:
         _must_exist(api, *((wanted, []) if key == "droplet_ids" else ([], wanted)))
@@ -274,7 +274,7 @@ def remove_tags(api: DigitalOcean, call: Call) -> Reply:
 
 
 def _change_rules(api: DigitalOcean, call: Call, *, add: bool) -> Reply:
-    firewall, body = _firewall(api, call), call.json()
+    firewall, body = _firewall(api, call), call.json(inbound_rules=[dict], outbound_rules=[dict])
     before = _reach(api, firewall)
     changed = {}
     for key, peers in (("inbound_rules", "sources"), ("outbound_rules", "destinations")):

@@ -188,15 +188,13 @@ def purge_endpoint(api: DigitalOcean, call: Call) -> Reply:
 _PERMISSIONS = ("", "read", "readwrite", "fullaccess")
 
 
-def _grants(grants: object) -> list[JsonObject]:
-    if not isinstance(grants, list):
-        raise Problem(400, "bad_request", "grants has to be a list")
+def _grants(grants: list[JsonObject]) -> list[JsonObject]:
     for grant in grants:
         if grant.get("permission") not in _PERMISSIONS or "bucket" not in grant:
             raise Problem(400, "bad_request", f"a grant has a bucket and a permission, not {grant!r}")
         if grant["permission"] == "fullaccess" and grant["bucket"]:
             raise Problem(400, "bad_request", "fullaccess is for all buckets: leave bucket empty")
-    return list(grants)
+    return grants
 
 
 @routes.get("/v2/spaces/keys", "spaces_key:read")
@@ -214,8 +212,8 @@ def list_spaces_keys(api: DigitalOcean, call: Call) -> Reply:
 
 @routes.post("/v2/spaces/keys", "spaces_key:create_credentials")
 def create_spaces_key(api: DigitalOcean, call: Call) -> Reply:
-    body = call.json()
-    if not isinstance(body.get("name"), str) or not body["name"]:
+    body = call.json(name=str, grants=[dict])
+    if not body.get("name"):
         raise Problem(400, "bad_request", "name is required")
     key = {
         "name": body["name"],
@@ -241,12 +239,12 @@ def get_spaces_key(api: DigitalOcean, call: Call) -> Reply:
 @routes.put("/v2/spaces/keys/{key}", "spaces_key:update")
 @routes.patch("/v2/spaces/keys/{key}", "spaces_key:update")
 def update_spaces_key(api: DigitalOcean, call: Call) -> Reply:
-    key, body = _spaces_key(api, call), call.json()
+    key, body = _spaces_key(api, call), call.json(name=str, grants=[dict])
     if call.method == "PUT" and not body.get("name"):
         raise Problem(400, "bad_request", "name is required")
     key |= {"name": body.get("name") or key["name"]}
     if "grants" in body:
-        key["grants"] = _grants(body["grants"])
+        key["grants"] = _grants(body["grants"] or [])
     return Reply(200, {"key": key})
 
 

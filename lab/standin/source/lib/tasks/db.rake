@@ -37,6 +37,15 @@ namespace :db do
     server = connection.select_value("SELECT current_setting('server_version_num')").to_i
     abort 'This version of Mastodon requires PostgreSQL 14.0 or newer. Please update PostgreSQL before updating Mastodon.' if server < 140_000
 
+    # Behind a transaction pool, Rails loses its advisory lock as soon as there is other traffic. That it may go well
+    # on a quiet day must not hide it: two connections that share a session are refused here.
+    other = ActiveRecord::Base.connection_db_config.new_connection
+    sessions = Array.new(10) { [connection, other].map { |each| each.select_value('SELECT pg_backend_pid()') } }
+    other.disconnect!
+    if sessions.any? { |first, second| first == second }
+      raise ActiveRecord::ConcurrentMigrationError, 'Failed to release advisory lock: the database connection goes through a transaction pool'
+    end
+
     current = ActiveRecord::Base.connection_pool.migration_context.current_version
     oldest = Mastodon::Version.oldest_schema
     if ENV['SKIP_POST_DEPLOYMENT_MIGRATIONS'] == 'true' && current.positive? && current < oldest

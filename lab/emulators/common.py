@@ -48,7 +48,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _LOGGED_HEADERS = ("accept", "account-id", "content-type", "on-behalf-of", "user-agent")
 """Request headers the log keeps; a credential is in none of them."""
 
-_SECRETS = re.compile(r"password|private_key|secret|token", re.IGNORECASE)
+_SECRETS = re.compile(r"password|private_key|secret|token|user_data", re.IGNORECASE)
 
 
 class Problem(Exception):

@@ -327,14 +327,12 @@ class DigitalOcean(Vendor):
                 await asyncio.sleep(pause)
 
     async def take_time(self, work: Awaitable[T]) -> T:
-        """Await work and let it last at least `action_seconds`."""
-        began = time.monotonic()
-        try:
-            return await work
-        finally:
-            rest = self.action_seconds - (time.monotonic() - began)
-            if rest > 0:
-                await asyncio.sleep(rest)
+        """Await work and let it last at least `action_seconds`, also when the Cloud refuses."""
+        least = asyncio.sleep(self.action_seconds)
+        outcome, _ = await asyncio.gather(work, least, return_exceptions=True)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     # load balancers and databases are applied whole, one application at a time
 

@@ -210,10 +210,14 @@ def authenticator(user: str, password: str) -> Any:
     """aiosmtpd's check of AUTH PLAIN and LOGIN."""
 
     def check(_server: Any, _session: Any, _envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        if mechanism not in ("PLAIN", "LOGIN") or not isinstance(data, LoginPassword):
-            return AuthResult(success=False, handled=False)
-        known = hmac.compare_digest(data.login, user.encode())
-        return AuthResult(success=known and hmac.compare_digest(data.password, password.encode()))
+        good = (
+            mechanism in ("PLAIN", "LOGIN")
+            and isinstance(data, LoginPassword)
+            and hmac.compare_digest(data.login, user.encode())
+            and hmac.compare_digest(data.password, password.encode())
+        )
+        # Not handled: aiosmtpd itself shall answer 535.
+        return AuthResult(success=good, handled=good)
 
     return check
 

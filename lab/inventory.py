@@ -65,6 +65,9 @@ def variables(
         "base_swap_mib": 0,
         "share_transport": "ssh",
         "exec_gem_source": f"https://{mirror}/gems/",
+        # Debian's Node, and the libraries that the stand-in's gems are linked with: it builds nothing native.
+        "exec_node_repository": "",
+        "exec_packages": ["libgumbo3", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
         "mastodon_instance": INSTANCE,
         "mastodon_version": MASTODON_VERSION,
         "mastodon_local_domain": DOMAIN,

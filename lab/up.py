@@ -24,7 +24,7 @@ import docker.errors
 import httpx
 
 from lab import inventory, parts, secret, standin
-from lab.config import LABEL, LABEL_PART, REPOSITORY, Lab
+from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, REPOSITORY, Lab
 from lab.docker_cloud import LABEL_ID, LABEL_PRIVATE, LABEL_PUBLIC
 from lab.engine import LabError, connect, containers
 from lab.images import SERVICES, Images
@@ -97,7 +97,8 @@ def up(lab: Lab, progress: Progress, droplets: list[str], *, only_parts: bool = 
             provisioner = Provisioner(lab, secrets, step.say)
             made = provisioner.everything(droplets, public_key)
             write_known_hosts(client, lab)
-            path = _inventory(lab, secrets, made, key)
+            stand_in.result()
+            path = _inventory(client, lab, secrets, made, key)
         _fill_registry(client, lab, stand_in.result(), progress)
     if made.droplets:
         with progress.step("SSH") as step:
@@ -257,10 +258,22 @@ def _pushes(client: docker.DockerClient, lab: Lab, archive: Path, pairs: list[st
 # -- inventory and SSH ----------------------------------------------------------------------------------
 
 
-def _inventory(lab: Lab, secrets: dict[str, str], made: Provisioned, key: Path) -> Path:
+def npm_registry(client: docker.DockerClient) -> str:
+    """The registry that npm itself is set to: exec fetches corepack and Yarn there."""
+    images = client.images.list(f"{IMAGE_PREFIX}/standin-node")
+    if not images:
+        raise LabError("the stand-in's images are not built; run `lab up` again")
+    said = client.containers.run(images[0], ["npm", "config", "get", "registry"], remove=True)
+    return str(said.decode()).strip().rstrip("/")
+
+
+def _inventory(
+    client: docker.DockerClient, lab: Lab, secrets: dict[str, str], made: Provisioned, key: Path
+) -> Path:
     authority = Authority.open(lab.state / "pki", f"vmstio lab {lab.name}")
     certificate = instance_certificate(authority)
     settings = inventory.variables(lab, secrets, made, certificate, key)
+    settings["exec_npm_registry"] = npm_registry(client)
     return inventory.write_inventory(lab, settings, inventory.source(lab, secrets["digitalocean_token"]))
 
 

@@ -57,7 +57,8 @@ class Contract:
 
     @property
     def state(self) -> str:
-        return self.mode if self.active else "off" if self.present else "no document"
+        """The mode, or `no document`."""
+        return self.mode if self.present or self.mode == "off" else "no document"
 
     def check_request(self, call: Call) -> Violation | None:
         return self._look("request", call, None)

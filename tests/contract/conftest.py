@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pydo
 import pytest
+from starlette.applications import Starlette
 
 from lab.emulators import cloudflare, digitalocean, sendgrid
 from lab.emulators.common import grant
@@ -48,11 +50,27 @@ def cloud() -> MemoryCloud:
     return MemoryCloud()
 
 
+def _ocean(cloud: MemoryCloud) -> Starlette:
+    tokens = grant("all", reader=["droplet:read", "tag:read"])
+    return digitalocean.create_app(cloud, tokens=tokens, contract="raise", synthetic_droplets=250)
+
+
+def _flare() -> Starlette:
+    return cloudflare.create_app(tokens=grant("all"), zones=["social.test"], contract="raise")
+
+
+def _grid() -> Starlette:
+    return sendgrid.create_app(tokens=grant("all"), subusers=["social"], contract="raise")
+
+
+def _client(url: str, authority: Authority, path: str = "") -> httpx.Client:
+    trust = ssl.create_default_context(cafile=str(authority.file))
+    return httpx.Client(base_url=url + path, verify=trust, headers={"authorization": "Bearer all"})
+
+
 @pytest.fixture
 def ocean_url(cloud: MemoryCloud, certificate: Certificate, vendor_documents: Path) -> Iterator[str]:
-    tokens = grant("all", reader=["droplet:read", "tag:read"])
-    app = digitalocean.create_app(cloud, tokens=tokens, contract="raise", synthetic_droplets=250)
-    with running(app, certificate) as url:
+    with running(_ocean(cloud), certificate) as url:
         yield url
 
 
@@ -66,13 +84,6 @@ def ocean(ocean_url: str, authority: Authority) -> Callable[..., Any]:
     return client
 
 
-def _client(url: str, authority: Authority, path: str = "") -> httpx.Client:
-    import ssl
-
-    trust = ssl.create_default_context(cafile=str(authority.file))
-    return httpx.Client(base_url=url + path, verify=trust, headers={"authorization": "Bearer all"})
-
-
 @pytest.fixture
 def raw_ocean(ocean_url: str, authority: Authority) -> Iterator[httpx.Client]:
     with _client(ocean_url, authority) as client:
@@ -81,13 +92,38 @@ def raw_ocean(ocean_url: str, authority: Authority) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def flare(certificate: Certificate, authority: Authority, vendor_documents: Path) -> Iterator[httpx.Client]:
-    app = cloudflare.create_app(tokens=grant("all"), zones=["social.test"], contract="raise")
-    with running(app, certificate) as url, _client(url, authority, cloudflare.PREFIX) as client:
+    with running(_flare(), certificate) as url, _client(url, authority, cloudflare.PREFIX) as client:
         yield client
 
 
 @pytest.fixture
 def grid(certificate: Certificate, authority: Authority, vendor_documents: Path) -> Iterator[httpx.Client]:
-    app = sendgrid.create_app(tokens=grant("all"), subusers=["social"], contract="raise")
-    with running(app, certificate) as url, _client(url, authority) as client:
+    with running(_grid(), certificate) as url, _client(url, authority) as client:
+        yield client
+
+
+# For calls that do not come through, and so leave nothing behind: one server for all of them.
+
+
+@pytest.fixture(scope="session")
+def closed_ocean(
+    certificate: Certificate, authority: Authority, vendor_documents: Path
+) -> Iterator[httpx.Client]:
+    with running(_ocean(MemoryCloud()), certificate) as url, _client(url, authority) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def closed_flare(
+    certificate: Certificate, authority: Authority, vendor_documents: Path
+) -> Iterator[httpx.Client]:
+    with running(_flare(), certificate) as url, _client(url, authority, cloudflare.PREFIX) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def closed_grid(
+    certificate: Certificate, authority: Authority, vendor_documents: Path
+) -> Iterator[httpx.Client]:
+    with running(_grid(), certificate) as url, _client(url, authority) as client:
         yield client

@@ -161,7 +161,7 @@ def test_cache_rules(flare: httpx.Client) -> None:
         ("PATCH", "ZONE/settings/ssl", {}),
     ],
 )
-def test_a_malformed_call_is_caught(flare: httpx.Client, method: str, path: str, body: Any) -> None:
-    answer = flare.request(method, path.replace("ZONE", zone(flare)), json=body)
+def test_a_malformed_call_is_caught(closed_flare: httpx.Client, method: str, path: str, body: Any) -> None:
+    answer = closed_flare.request(method, path.replace("ZONE", zone(closed_flare)), json=body)
     assert answer.status_code == 500, answer.text
     assert "request breaks cloudflare-fixed.json" in answer.json()["message"]

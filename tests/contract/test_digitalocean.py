@@ -284,8 +284,8 @@ def test_storage(ocean: Ocean, raw_ocean: httpx.Client) -> None:
         ),
     ],
 )
-def test_a_malformed_call_is_caught(raw_ocean: httpx.Client, method: str, path: str, body: Any) -> None:
-    answer = raw_ocean.request(method, path, json=body)
+def test_a_malformed_call_is_caught(closed_ocean: httpx.Client, method: str, path: str, body: Any) -> None:
+    answer = closed_ocean.request(method, path, json=body)
     assert answer.status_code == 500, answer.text
     assert answer.json()["id"] == "contract_violation"
     assert "request breaks digitalocean-fixed.json" in answer.json()["message"]

@@ -71,7 +71,7 @@ def test_scopes_and_refusals(grid: httpx.Client) -> None:
         ("GET", "/v3/whitelabel/domains?limit=many", None),
     ],
 )
-def test_a_malformed_call_is_caught(grid: httpx.Client, method: str, path: str, body: Any) -> None:
-    answer = grid.request(method, path, json=body)
+def test_a_malformed_call_is_caught(closed_grid: httpx.Client, method: str, path: str, body: Any) -> None:
+    answer = closed_grid.request(method, path, json=body)
     assert answer.status_code == 500, answer.text
     assert "request breaks sendgrid.json" in answer.json()["message"]

@@ -26,9 +26,10 @@ from lab.converge import converge, environment
 from lab.docker_cloud import LABEL_PUBLIC
 from lab.engine import LabError, connect
 from lab.images import Images
+from lab.parts import DOMAIN
 from lab.progress import Progress, clock
-from lab.prove import prove
-from lab.provision import DEFAULT_DROPLETS, DOMAIN, IMAGE, Provisioner, parse_droplets
+from lab.prove import ADMIN, prove
+from lab.provision import DEFAULT_DROPLETS, IMAGE, Provisioner, parse_droplets
 from lab.runtime import Row, Runtime
 from lab.standin import StandinError
 from lab.up import Started, await_ssh, only_one, up, write_known_hosts
@@ -109,7 +110,7 @@ def _say_how_to_use(lab: Lab, started: Started | None, *, converged: bool) -> No
             lines += [
                 f"  instance     https://{DOMAIN} at {address} (authority: {lab.ca})",
                 f"               curl --cacert {lab.ca} --resolve {DOMAIN}:443:{address} https://{DOMAIN}/",
-                f"  admin        admin@{DOMAIN}, password {secrets['admin_password']}",
+                f"  admin        {ADMIN}@{DOMAIN}, password {secrets['admin_password']}",
             ]
         lines += [
             f"  inventory    {started.inventory}",

@@ -5,6 +5,7 @@ Goes through the load balancer's address with the lab's CA verified; names are n
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
@@ -18,6 +19,10 @@ import httpx
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+"""A PNG picture of one pixel."""
 REDIRECT_URI = "urn:ietf:wg:oauth:2.0:oob"
 SCOPES = "read write"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -130,11 +131,14 @@ def instance(converged: TestLab) -> Iterator[Instance]:
         yield client
 
 
+def status(lab: TestLab) -> list[dict[str, str]]:
+    """The rows of `lab status`. Its exit code is not looked at: a test may have made something ill."""
+    rows: list[dict[str, str]] = json.loads(lab("status", "--json").output)
+    return rows
+
+
 def load_balancer_address(lab: TestLab) -> str:
-    """The public address of the load balancer, as `lab status` shows it."""
-    found = re.search(r"load.balancer\D+(\d+\.\d+\.\d+\.\d+)", lab("status").must_succeed().output)
-    assert found
-    return found[1]
+    return next(row["public"] for row in status(lab) if row["kind"] == "load-balancer")
 
 
 def until(condition: Callable[[], bool], seconds: float, pause: float = 1) -> None:

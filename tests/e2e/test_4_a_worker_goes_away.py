@@ -8,7 +8,7 @@ import httpx
 
 from lab.instance import Instance
 
-from .conftest import TestLab, until
+from .conftest import TestLab, status, until
 
 HEALTH_CHECK_SECONDS = 40
 """The most a load balancer needs to see that a member is gone or back: threshold x interval, a timeout."""
@@ -22,8 +22,11 @@ def answers(instance: Instance) -> bool:
 
 
 def member_is_up(lab: TestLab, name: str) -> bool:
-    rows = [line for line in lab("status").must_succeed().output.splitlines() if name in line]
-    return any("UP" in row for row in rows)
+    return any(
+        row["health"].startswith("UP")
+        for row in status(lab)
+        if (row["kind"], row["name"]) == ("member", name)
+    )
 
 
 def test_a_worker_stops_and_starts(converged: TestLab, instance: Instance) -> None:

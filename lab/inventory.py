@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from lab.config import Lab
+from lab.parts import DOMAIN, INSTANCE
 from lab.pki import Certificate
-from lab.provision import DOMAIN, INSTANCE, POOL, REGION, Provisioned
+from lab.provision import POOL, REGION, Provisioned
 from lab.secret import write
 
 MASTODON_VERSION = "v4.7.0"

@@ -12,6 +12,10 @@ from pathlib import Path
 
 from lab.config import REPOSITORY, Lab
 
+INSTANCE = "vmst"
+"""Tag prefix of the lab's instance, and what its resources' names start with."""
+DOMAIN = "social.test"
+
 _LAB = REPOSITORY / "lab"
 _PKI = "/pki"
 SECRETS = "/secrets"
@@ -103,7 +107,7 @@ def fixed(lab: Lab, *, openapi: Path | None = None, mirror: Path | None = None) 
     return [
         Part(
             "cloudflare",
-            emulator("cloudflare", "--zone", "social.test"),
+            emulator("cloudflare", "--zone", DOMAIN),
             _https(),
             binds=code | key("cloudflare") | tokens("cloudflare") | documents,
             volume="/data",

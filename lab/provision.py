@@ -21,9 +21,8 @@ from psycopg import sql
 from lab.config import Lab
 from lab.docker_cloud import LABEL_NAME, LABEL_PRIVATE
 from lab.engine import LabError, connect, containers
+from lab.parts import DOMAIN, INSTANCE
 
-INSTANCE = "vmst"
-DOMAIN = "social.test"
 REGION = "ams3"
 IMAGE = "debian-13-x64"
 SIZES = {"exec": "s-2vcpu-4gb", "worker": "s-2vcpu-4gb"}

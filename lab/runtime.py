@@ -26,7 +26,7 @@ from lab.cloud import CloudError
 from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, Lab
 from lab.docker_cloud import LABEL_ID, LABEL_NAME, LABEL_PRIVATE, LABEL_PUBLIC
 from lab.engine import LabError, containers, find
-from lab.parts import Part
+from lab.parts import INSTANCE, Part
 
 LABEL_CONFIG = "io.vmst.lab.config"
 """Digest of what a fixed part was started with."""
@@ -287,9 +287,9 @@ class Runtime:
         return haproxy.statuses(output.decode(errors="replace"))
 
     def resolve(self, name: str) -> Any:
-        """The container of a part, droplet, load balancer or cluster, by any of its names.
+        """The container of a part, droplet, load balancer or cluster.
 
-        Raises LabError, naming what there is.
+        By any of its names, with or without `vmst-`. Raises LabError, naming what there is.
         """
         found = containers(self.client, self.lab.name)
         by_name: dict[str, Any] = {}
@@ -299,8 +299,9 @@ class Runtime:
                 if key and not (label == LABEL_PART and key in _CLOUD_PARTS):
                     by_name.setdefault(key, container)
             by_name[container.name] = container
-        if name in by_name:
-            return by_name[name]
+        for candidate in (name, f"{INSTANCE}-{name}"):
+            if candidate in by_name:
+                return by_name[candidate]
         known = sorted({c.labels.get(LABEL_NAME) or c.labels.get(LABEL_PART, c.name) for c in found})
         raise LabError(
             f"lab {self.lab.name!r} has nothing called {name!r}; it has: {', '.join(known) or 'nothing'}"

@@ -30,7 +30,7 @@ from lab.engine import LabError, connect, containers
 from lab.images import SERVICES, Images
 from lab.pki import Authority, Certificate
 from lab.progress import Progress, Step
-from lab.provision import DOMAIN, Provisioned, Provisioner
+from lab.provision import Provisioned, Provisioner
 from lab.runtime import Runtime
 
 _SSH_SECONDS = 60
@@ -122,7 +122,7 @@ def _certificates(lab: Lab) -> None:
 
 
 def instance_certificate(authority: Authority) -> Certificate:
-    return authority.issue("instance", [DOMAIN, f"*.{DOMAIN}"])
+    return authority.issue("instance", [parts.DOMAIN, f"*.{parts.DOMAIN}"])
 
 
 def _secret_files(lab: Lab, secrets: dict[str, str]) -> None:

@@ -17,7 +17,10 @@ def authority(tmp_path: Path) -> Authority:
 
 def test_a_client_that_trusts_the_authority_accepts_the_server(authority: Authority) -> None:
     pair = authority.issue("api", ["api.lab.internal"], ["198.51.100.2"])
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=authority.file)
+    server, client = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.create_default_context(cafile=authority.file),
+    )
     server.load_cert_chain(pair.certificate, pair.key)
     for name in ("api.lab.internal", "198.51.100.2"):
         handshake(server, client, name)
@@ -72,4 +75,6 @@ def astuple(pair: object) -> tuple[Path, Path]:
 def test_a_new_authority_signs_anew(tmp_path: Path) -> None:
     old = Authority.open(tmp_path / "pki", "Test CA").issue("api", ["a.test"]).certificate.read_bytes()
     (tmp_path / "pki" / "ca.key").unlink()
-    assert Authority.open(tmp_path / "pki", "Test CA").issue("api", ["a.test"]).certificate.read_bytes() != old
+    assert (
+        Authority.open(tmp_path / "pki", "Test CA").issue("api", ["a.test"]).certificate.read_bytes() != old
+    )

@@ -32,7 +32,7 @@ from lab.prove import ADMIN, prove
 from lab.provision import DEFAULT_DROPLETS, IMAGE, Provisioner, parse_droplets
 from lab.runtime import Row, Runtime
 from lab.standin import StandinError
-from lab.up import Started, await_ssh, only_one, up, write_known_hosts
+from lab.up import Started, await_ssh, lock_file, only_one, up, write_known_hosts
 from lab.vm_cli import vm_group
 
 _EMULATORS = ("digitalocean", "cloudflare", "sendgrid")
@@ -132,6 +132,7 @@ def down(lab: Lab) -> None:
     progress = Progress()
     with only_one(lab), progress.run(), progress.step(f"removing lab {lab.name}") as step:
         Runtime(connect(), lab, step.say).down()
+        lock_file(lab).unlink()
 
 
 @main.command()

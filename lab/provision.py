@@ -127,14 +127,16 @@ class Provisioner:
         self.cloudflare = Api(f"https://{lab.address('cloudflare')}", secrets["cloudflare_token"], lab.ca)
 
     def everything(self, droplets: list[str], public_key: str) -> Provisioned:
-        """Order what is missing and wait until it is there. Droplets that exist stay, named here or not."""
+        """Order what is missing and wait until it is there. Droplets that exist stay, named here or not.
+
+        Everything lands in the region's default VPC, whose range is the lab's private network.
+        """
         key = self._ssh_key(public_key)
-        vpc = self._vpc()
         for tag in ("exec", "worker", "lb"):
             self._tag(f"{INSTANCE}-{tag}")
-        self._order_droplets(droplets, key, vpc)
-        postgres, valkey = self._order_cluster(POSTGRES, vpc), self._order_cluster(VALKEY, vpc)
-        balancer = self._order_load_balancer(vpc)
+        self._order_droplets(droplets, key)
+        postgres, valkey = self._order_cluster(POSTGRES), self._order_cluster(VALKEY)
+        balancer = self._order_load_balancer()
         self.report("waiting for PostgreSQL")
         database = self._postgres(postgres)
         self.report("waiting for Valkey")
@@ -153,14 +155,6 @@ class Provisioner:
         body = {"name": f"lab-{self.lab.name}", "public_key": public_key}
         return int(self.digitalocean("POST", "/v2/account/keys", body)["ssh_key"]["id"])
 
-    def _vpc(self) -> str:
-        """The network of the lab's private addresses: the account's default one, or a new one."""
-        for vpc in self.digitalocean.pages("/v2/vpcs", "vpcs"):
-            if vpc["ip_range"] == str(self.lab.private):
-                return str(vpc["id"])
-        body = {"name": INSTANCE, "region": REGION, "ip_range": str(self.lab.private)}
-        return str(self.digitalocean("POST", "/v2/vpcs", body)["vpc"]["id"])
-
     def _tag(self, name: str) -> None:
         if not any(tag["name"] == name for tag in self.digitalocean.pages("/v2/tags", "tags")):
             self.digitalocean("POST", "/v2/tags", {"name": name})
@@ -170,14 +164,14 @@ class Provisioner:
     def droplets(self) -> dict[str, dict[str, Any]]:
         return {droplet["name"]: droplet for droplet in self.digitalocean.pages("/v2/droplets", "droplets")}
 
-    def _order_droplets(self, names: list[str], key: int, vpc: str) -> None:
+    def _order_droplets(self, names: list[str], key: int) -> None:
         present = self.droplets()
         for name in names:
             if name not in present:
                 self.report(f"ordering droplet {name}")
-                self.order_droplet(name, key, vpc)
+                self.order_droplet(name, key)
 
-    def order_droplet(self, name: str, key: int | None = None, vpc: str | None = None) -> None:
+    def order_droplet(self, name: str, key: int | None = None) -> None:
         group = group_of(name)
         body = {
             "name": name,
@@ -186,7 +180,6 @@ class Provisioner:
             "image": IMAGE,
             "ssh_keys": [key if key is not None else self._only_key()],
             "tags": tags_of(name),
-            "vpc_uuid": vpc or self._vpc(),
         }
         self.digitalocean("POST", "/v2/droplets", body)
 
@@ -230,7 +223,7 @@ class Provisioner:
 
     # -- load balancer ----------------------------------------------------------------------------------
 
-    def _order_load_balancer(self, vpc: str) -> str:
+    def _order_load_balancer(self) -> str:
         name = f"{INSTANCE}-lb"
         for balancer in self.digitalocean.pages("/v2/load_balancers", "load_balancers"):
             if balancer["name"] == name:
@@ -240,7 +233,6 @@ class Provisioner:
             "name": name,
             "region": REGION,
             "tag": f"{INSTANCE}-lb",
-            "vpc_uuid": vpc,
             "forwarding_rules": [{**rule, "entry_port": port, "target_port": port} for port in (443, 80)],
             "health_check": {
                 "protocol": "http",
@@ -271,7 +263,7 @@ class Provisioner:
 
     # -- databases --------------------------------------------------------------------------------------
 
-    def _order_cluster(self, name: str, vpc: str) -> str:
+    def _order_cluster(self, name: str) -> str:
         for cluster in self.digitalocean("GET", "/v2/databases").get("databases") or []:
             if cluster["name"] == name:
                 return str(cluster["id"])
@@ -284,7 +276,6 @@ class Provisioner:
             "region": REGION,
             "size": "db-s-1vcpu-1gb",
             "num_nodes": 1,
-            "private_network_uuid": vpc,
         }
         return str(self.digitalocean("POST", "/v2/databases", body)["database"]["id"])
 

@@ -44,10 +44,14 @@ class Started:
     inventory: Path
 
 
+def lock_file(lab: Lab) -> Path:
+    return lab.state.parent / f"{lab.name}.lock"
+
+
 @contextmanager
 def only_one(lab: Lab) -> Iterator[None]:
     """One command that changes the lab at a time. Raises LabError while another one runs."""
-    path = lab.state.parent / f"{lab.name}.lock"
+    path = lock_file(lab)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:

@@ -64,9 +64,9 @@ def test_secrets_are_made_once_and_completed(tmp_path: Path) -> None:
     assert secret.load(tmp_path) == first
     path = tmp_path / "secrets.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    path.write_text('{"admin_password": "mine"}')
+    path.write_text('{"sendgrid_token": "mine"}')
     again = secret.load(tmp_path)
-    assert again["admin_password"] == "mine"
+    assert again["sendgrid_token"] == "mine"
     assert again.keys() == first.keys()
     path.write_text("{")
     with pytest.raises(ValueError, match="damaged"):

@@ -204,7 +204,8 @@ def fixed(lab: Lab, *, openapi: Path | None = None, mirror: Path | None = None) 
             binds={
                 **key("mirror"),
                 str(_LAB / "services/mirror/nginx.conf"): "/etc/lab/nginx.conf",
-                **({str(mirror / "git"): "/srv/git", str(mirror / "gems"): "/srv/gems"} if mirror else {}),
+                # The parent: its directories are replaced as a whole when they are built anew.
+                **({str(mirror): "/srv/mirror"} if mirror else {}),
             },
             sources=sources("services/mirror/nginx.conf"),
         ),

@@ -11,6 +11,28 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from visitor import Visitor
 
+from lab.config import Lab
+
+LAB = Lab.load("test")
+
+MIGRATE = """
+set -eu
+cd /etc/mastodon/share/current
+image=$(docker inspect --format '{{.Config.Image}}' mastodon-web)
+docker run --rm --network host --env-file common.env --env-file web.env \\
+  --env DB_PORT=25060 --env DB_NAME=mastodon \\
+  --volume /etc/mastodon/share/current/db-ca.pem:/etc/mastodon/share/current/db-ca.pem:ro \\
+  --volume /etc/mastodon/share/current/ca-bundle.pem:/etc/mastodon/share/current/ca-bundle.pem:ro \\
+  "$image" bundle exec rails db:migrate
+"""
+
+
+@pytest.fixture(name="schema", scope="module", autouse=True)
+def _schema(host: Any) -> None:
+    """What exec does before the workers: the database's schema, through the direct port."""
+    result = host.run(MIGRATE)
+    assert result.rc == 0, result.stderr + result.stdout
+
 
 @pytest.fixture(name="variables")
 def _variables(host: Any) -> dict[str, Any]:
@@ -20,9 +42,7 @@ def _variables(host: Any) -> dict[str, Any]:
 @pytest.fixture(name="visitor")
 def _visitor(variables: dict[str, Any]) -> Visitor:
     """Comes from the private network, as the load balancer does."""
-    return Visitor(
-        variables["do_private_ipv4"], variables["mastodon_local_domain"], variables["test_ca_file"]
-    )
+    return Visitor(variables["do_private_ipv4"], variables["mastodon_local_domain"], str(LAB.ca))
 
 
 @pytest.fixture(name="shell")

@@ -260,6 +260,13 @@ def test_hardening_is_effective(shell: Shell, host: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
+def test_container_sees_authorities_and_no_key(shell: Shell, host: Any, name: str) -> None:
+    copy = "/etc/mastodon/share/current"
+    assert "BEGIN CERTIFICATE" in shell("docker", "exec", name, "cat", f"{copy}/db-ca.pem")
+    assert host.run("docker exec %s ls %s/tls", name, copy).rc != 0
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
 def test_memory_is_limited(shell: Shell, name: str) -> None:
     assert int(shell("docker", "inspect", "--format={{.HostConfig.Memory}}", name)) > 0
     assert shell("docker", "inspect", "--format={{.State.OOMKilled}}", name) == "false"

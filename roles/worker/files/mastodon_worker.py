@@ -149,6 +149,15 @@ def trouble(configuration: Configuration, container: str) -> str | None:
     return None if status == "healthy" else f"{container}: {status}"
 
 
+def starting(configuration: Configuration, container: str) -> str | None:
+    """As `trouble`, for the unit that starts it. Raises NotSo where its process is gone already."""
+    problem = trouble(configuration, container)
+    process = os.environ.get("MAINPID", "")
+    if problem and process and not Path("/proc", process).exists():
+        raise NotSo(f"{container} ended while it started")
+    return problem
+
+
 def sick(configuration: Configuration) -> str | None:
     """None where everything here does its work, drained or not, else what is wrong."""
     for container in (*configuration.urls, *configuration.sidekiq):
@@ -413,7 +422,7 @@ def main(arguments: list[str]) -> int:
             case "clean":
                 clean(configuration, options.unit)
             case "ready":
-                wait(lambda: trouble(configuration, options.unit), count=1, interval=1, limit=options.limit)
+                wait(lambda: starting(configuration, options.unit), count=1, interval=1, limit=options.limit)
             case "start" | "restart" | "healthy":
                 if options.verb == "start" and (units := stopped(configuration)):
                     systemctl("start", units)

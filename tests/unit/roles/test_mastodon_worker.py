@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import importlib.util
+import os
 import subprocess
 import sys
 import threading
@@ -231,3 +232,20 @@ def test_sick_is_not_said_of_a_drained_worker(
     assert worker.sick(drained) is None
     broken = dataclasses.replace(configuration, health=url(500), sidekiq=[])
     assert "answers 500" in worker.sick(broken)
+
+
+def test_start_of_a_container_that_ended_is_not_waited_for(
+    worker: ModuleType,
+    host: Host,
+    configuration: Any,
+    url: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = dataclasses.replace(configuration, urls={"mastodon-web": url(502)})
+    monkeypatch.setenv("MAINPID", str(os.getpid()))
+    assert "answers 502" in worker.starting(broken, "mastodon-web")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    monkeypatch.setenv("MAINPID", str(ended.pid))
+    with pytest.raises(worker.NotSo, match="ended while it started"):
+        worker.starting(broken, "mastodon-web")

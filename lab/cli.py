@@ -82,14 +82,20 @@ def main(context: click.Context, name: str) -> None:
     show_default=True,
     help="GROUP or GROUP:COUNT, with commas; or none.",
 )
+@click.option(
+    "--mastodon",
+    type=click.Choice(["stand-in", "official"]),
+    help="What is run: a small stand-in (the default), or Mastodon itself, which needs the internet.",
+)
 @click.pass_obj
 @_plainly
-def up_command(lab: Lab, no_converge: bool, parts_only: bool, droplets: str) -> None:
+def up_command(lab: Lab, no_converge: bool, parts_only: bool, droplets: str, mastodon: str | None) -> None:
     """Start the lab, converge site.yml and prove that the instance works. Again: only what is missing."""
     names = parse_droplets(droplets)
     progress = Progress()
     with only_one(lab), progress.run():
-        started = up(lab, progress, names, only_parts=parts_only)
+        official = None if mastodon is None else mastodon == "official"
+        started = up(lab, progress, names, only_parts=parts_only, official=official)
         if started is not None and not no_converge and started.made.droplets:
             with progress.step("site.yml") as step:
                 changed = converge(lab, started.inventory, step)

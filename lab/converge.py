@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,9 @@ def converge(lab: Lab, inventory: Path, step: Step) -> dict[str, int]:
     total = int(known.read_text()) if known.exists() and known.read_text().strip().isdigit() else None
     watcher = Watcher()
     command = ["ansible-playbook", "-i", str(inventory), "playbooks/site.yml"]
+    if shutil.which("setpriv"):
+        # When this process is killed, no playbook must go on behind the back of the next `lab up`.
+        command = ["setpriv", "--pdeathsig", "TERM", *command]
     with (
         log.open("w") as output,
         subprocess.Popen(

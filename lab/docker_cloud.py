@@ -27,7 +27,7 @@ from lab import haproxy
 from lab import managed_databases as managed
 from lab.cloud import Addresses, CloudError, DatabaseState, DropletSpec, Endpoint, Member
 from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, Lab
-from lab.engine import connect, find
+from lab.engine import connect, find, healthcheck
 from lab.pki import Authority
 
 LABEL_ID = "io.vmst.lab.id"
@@ -233,6 +233,7 @@ class DockerCloud:
                         f"{IMAGE_PREFIX}/services:current",
                         ["sh", "-c", _HAPROXY_ENTRY],
                         labels={LABEL_ID: identifier, LABEL_NAME: str(name)},
+                        healthy=f"echo 'show info' | socat - UNIX-CONNECT:{haproxy.ADMIN_SOCKET} | grep -q .",
                         public=self._at(self.lab.public, host),
                         private=self._at(self.lab.private, host),
                     )
@@ -316,12 +317,14 @@ class DockerCloud:
                 "etc/lab/postgresql.conf": managed.postgresql_conf().encode(),
                 "etc/lab/pg_hba.conf": managed.pg_hba().encode(),
             },
-            [f"{self.lab.container(f'db-{cluster_id}')}:/data"],
+            healthy=_PG_READY,
+            binds=[f"{self.lab.container(f'db-{cluster_id}')}:/data"],
         )
-        self._wait(lambda: _succeeds(server, "pg_isready -q -h /var/run/postgresql -p 25060"), "PostgreSQL")
+        self._wait(lambda: _succeeds(server, _PG_READY), "PostgreSQL")
         self._sql(server, managed.admin_sql(known["password"]))
         pools = _bouncer_files(DatabaseState(), known["password"])
-        self._member(holder, "pgbouncer", _PGBOUNCER_ENTRY, files | pools)
+        listens = f"socat -u OPEN:/dev/null TCP:127.0.0.1:{managed.POOL_PORT}"
+        self._member(holder, "pgbouncer", _PGBOUNCER_ENTRY, files | pools, healthy=listens)
         return Endpoint(
             host=host,
             private_host=private_host,
@@ -341,17 +344,14 @@ class DockerCloud:
             name,
             command=["sh", "-c", _VALKEY_ENTRY],
             aliases=(host, private_host),
+            healthy=_VALKEY_READY,
             host={"binds": [f"{self.lab.container(f'db-{cluster_id}')}:/data"]},
             files=lambda address: (
                 self._server_files(self.authority, name, (host, private_host), address)
                 | {"etc/lab/valkey.conf": managed.valkey_conf(known["password"]).encode()}
             ),
         )
-        ping = (
-            f"REDISCLI_AUTH=$(sed -n 's/^requirepass //p' {managed.FILES}/valkey.conf) valkey-cli --tls"
-            f" --cacert {managed.FILES}/ca.crt -p {managed.VALKEY_PORT} ping | grep -q PONG"
-        )
-        self._wait(lambda: _succeeds(container, ping), "Valkey")
+        self._wait(lambda: _succeeds(container, _VALKEY_READY), "Valkey")
         return Endpoint(
             host=host,
             private_host=private_host,
@@ -397,6 +397,7 @@ class DockerCloud:
         *,
         command: list[str],
         aliases: tuple[str, ...],
+        healthy: str | None = None,
         host: dict[str, Any] | None = None,
         files: Callable[[str], dict[str, bytes]] = lambda _: {},
     ) -> Any:
@@ -415,6 +416,7 @@ class DockerCloud:
                     private=address,
                     aliases=aliases,
                     host=host,
+                    healthy=healthy,
                 )
         if container.status != "running":
             _put(container, files(container.labels[LABEL_PRIVATE]))
@@ -427,6 +429,8 @@ class DockerCloud:
         role: str,
         entry: str,
         files: dict[str, bytes],
+        *,
+        healthy: str,
         binds: Sequence[str] = (),
     ) -> Any:
         """A server of a cluster, in the network of `holder`, running."""
@@ -443,7 +447,8 @@ class DockerCloud:
                 f"{IMAGE_PREFIX}/services:current",
                 ["sh", "-c", entry],
                 labels={LABEL_ID: cluster_id, LABEL_NAME: f"{name}-{role}"},
-                host={"network_mode": network, "binds": list(binds)},
+                host={"network_mode": network, "binds": list(binds), "shm_size": "256m"},
+                healthy=healthy,
             )
         if container.status == "created":
             _put(container, files)
@@ -506,8 +511,9 @@ class DockerCloud:
         environment: Mapping[str, str] | None = None,
         volumes: list[str] | None = None,
         host: dict[str, Any] | None = None,
+        healthy: str | None = None,
     ) -> Any:
-        """A container that is not started; labels tell its addresses."""
+        """A container that is not started; labels tell its addresses. `healthy` is a shell command."""
         api = self.client.api
         where = {key: value for key, value in ((LABEL_PUBLIC, public), (LABEL_PRIVATE, private)) if value}
         options = {"restart_policy": {"Name": "unless-stopped"}, **(host or {})}
@@ -533,6 +539,7 @@ class DockerCloud:
                 environment=dict(environment or {}),
                 labels={LABEL: self.lab.name, LABEL_PART: part, **where, **labels},
                 volumes=volumes,
+                healthcheck=healthcheck(healthy) if healthy else None,
                 host_config=host_config,
                 networking_config=networking,
             )
@@ -599,6 +606,11 @@ class DockerCloud:
             raise CloudError(f"{what}: the engine does not answer: {error}") from error
 
 
+_PG_READY = f"pg_isready -q -h /var/run/postgresql -p {managed.POSTGRES_PORT}"
+_VALKEY_READY = (
+    f"REDISCLI_AUTH=$(sed -n 's/^requirepass //p' {managed.FILES}/valkey.conf) valkey-cli --tls"
+    f" --cacert {managed.FILES}/ca.crt -p {managed.VALKEY_PORT} ping | grep -q PONG"
+)
 _PSQL = (
     "setpriv --reuid=postgres --regid=postgres --init-groups"
     f" psql -X -q -v ON_ERROR_STOP=1 -h /var/run/postgresql -p {managed.POSTGRES_PORT} -d postgres"

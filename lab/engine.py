@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Iterable
 from typing import Any
 
 import docker
@@ -12,6 +9,9 @@ import docker.errors
 import requests.exceptions
 
 from lab.config import LABEL, LABEL_PART
+
+_SECOND = 1_000_000_000
+"""Docker counts in nanoseconds."""
 
 
 class LabError(Exception):
@@ -56,15 +56,12 @@ def find(client: docker.DockerClient, name: str) -> Any | None:
         return None
 
 
-def tar(files: Iterable[tuple[str, bytes, int]]) -> bytes:
-    """An uncompressed archive of (path, content, mode), for `put_archive` and build contexts.
-
-    Deterministic: the same files give the same bytes.
-    """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, content, mode in files:
-            info = tarfile.TarInfo(path)
-            info.size, info.mode = len(content), mode
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+def healthcheck(command: str) -> dict[str, Any]:
+    """Docker's HEALTHCHECK by a shell command; three failures in a row make a container unhealthy."""
+    return {
+        "test": ["CMD-SHELL", command],
+        "interval": 20 * _SECOND,
+        "timeout": 10 * _SECOND,
+        "retries": 3,
+        "start_period": 5 * _SECOND,
+    }

@@ -18,7 +18,6 @@ from lab.secret import write
 MASTODON_VERSION = "v4.7.0"
 """The newest version of the stand-in."""
 BUCKET = "media"
-REGISTRY = "mirror.lab.internal:5000"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -50,7 +49,10 @@ def source(lab: Lab, token: str) -> dict[str, Any]:
 def variables(
     lab: Lab, secrets: Mapping[str, str], made: Provisioned, certificate: Certificate, ssh_key: Path
 ) -> dict[str, Any]:
-    """Variables of every host: addresses, credentials and authorities, by the names the roles know."""
+    """Variables of every host: addresses, credentials and authorities, by the names the roles know.
+
+    Where Mastodon comes from is not among them (`stand_in`).
+    """
     ca = lab.ca.read_text()
     known_hosts = lab.state / "ssh" / "known_hosts"
     mirror = lab.host("mirror")
@@ -70,11 +72,7 @@ def variables(
         "exec_node_repository": "",
         "exec_packages": ["libgumbo3", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
         "mastodon_instance": INSTANCE,
-        "mastodon_version": MASTODON_VERSION,
         "mastodon_local_domain": DOMAIN,
-        "mastodon_git_repository": f"https://{mirror}/git/mastodon.git",
-        "mastodon_image": f"{REGISTRY}/mastodon/mastodon",
-        "mastodon_streaming_image": f"{REGISTRY}/mastodon/mastodon-streaming",
         "mastodon_private_network": str(lab.private),
         "mastodon_db_host": made.postgres.host,
         "mastodon_db_port": made.postgres.port,
@@ -102,6 +100,18 @@ def variables(
         "mastodon_smtp_from_address": f"notifications@{DOMAIN}",
         "mastodon_tls_certificate": certificate.certificate.read_text() + ca,
         "mastodon_tls_private_key": certificate.key.read_text(),
+    }
+
+
+def stand_in(lab: Lab) -> dict[str, Any]:
+    """Where the stand-in comes from. Without these, the roles fetch Mastodon itself from its public places."""
+    mirror = lab.host("mirror")
+    return {
+        "exec_gem_source": f"https://{mirror}/gems/",
+        "mastodon_version": MASTODON_VERSION,
+        "mastodon_git_repository": f"https://{mirror}/git/mastodon.git",
+        "mastodon_image": f"{mirror}:5000/mastodon/mastodon",
+        "mastodon_streaming_image": f"{mirror}:5000/mastodon/mastodon-streaming",
     }
 
 

@@ -25,14 +25,13 @@ from lab import haproxy
 from lab.cloud import CloudError
 from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, Lab
 from lab.docker_cloud import LABEL_ID, LABEL_NAME, LABEL_PRIVATE, LABEL_PUBLIC
-from lab.engine import LabError, containers, find
+from lab.engine import LabError, containers, find, healthcheck
 from lab.parts import INSTANCE, Part
 
 LABEL_CONFIG = "io.vmst.lab.config"
 """Digest of what a fixed part was started with."""
 
 _HEALTHY_SECONDS = 90
-_SECOND = 1_000_000_000
 _CLOUD_PARTS = ("droplet", "load-balancer", "database")
 
 Report = Callable[[str], None]
@@ -159,13 +158,7 @@ class Runtime:
             hostname=part.name,
             environment=dict(part.environment),
             labels=labels,
-            healthcheck={
-                "test": ["CMD-SHELL", part.healthy],
-                "interval": 20 * _SECOND,
-                "timeout": 10 * _SECOND,
-                "retries": 3,
-                "start_period": 5 * _SECOND,
-            },
+            healthcheck=healthcheck(part.healthy),
             host_config=api.create_host_config(
                 binds=binds, network_mode=public, restart_policy={"Name": "unless-stopped"}
             ),

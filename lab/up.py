@@ -69,14 +69,25 @@ def openapi() -> Path | None:
     return path if path.is_dir() else None
 
 
-def up(lab: Lab, progress: Progress, droplets: list[str], *, only_parts: bool = False) -> Started | None:
-    """Everything up to the first converge. None when `only_parts` were asked for."""
+def up(
+    lab: Lab,
+    progress: Progress,
+    droplets: list[str],
+    *,
+    only_parts: bool = False,
+    official: bool | None = None,
+) -> Started | None:
+    """Everything up to the first converge. None when `only_parts` were asked for.
+
+    `official`: run Mastodon itself, not the stand-in; None: as this lab did before.
+    """
     client = connect(timeout=1800)
     lab.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     secrets = secret.load(lab.state)
     runtime = Runtime(client, lab)
+    official = runs_official(lab, official)
     with ThreadPoolExecutor(max_workers=4) as pool:
-        stand_in = pool.submit(_build_stand_in, lab, progress)
+        stand_in = pool.submit(lambda: {} if official else _build_stand_in(lab, progress))
         with progress.step("images") as step:
             Images(client, lab.cache, step.say).all()
         with progress.step("parts") as step:
@@ -108,6 +119,14 @@ def up(lab: Lab, progress: Progress, droplets: list[str], *, only_parts: bool = 
         with progress.step("SSH") as step:
             await_ssh(client, lab, step)
     return Started(made, path)
+
+
+def runs_official(lab: Lab, wanted: bool | None = None) -> bool:
+    """Whether the lab runs Mastodon itself; `wanted` is kept for the next time."""
+    path = lab.state / "mastodon"
+    if wanted is not None:
+        secret.write(path, "official\n" if wanted else "stand-in\n")
+    return path.exists() and path.read_text().strip() == "official"
 
 
 def _build_stand_in(lab: Lab, progress: Progress) -> dict[str, str]:
@@ -277,6 +296,8 @@ def _inventory(
     authority = Authority.open(lab.state / "pki", f"vmstio lab {lab.name}")
     certificate = instance_certificate(authority)
     settings = inventory.variables(lab, secrets, made, certificate, key)
+    if not official:
+        settings |= inventory.stand_in(lab)
     settings["exec_npm_registry"] = npm_registry(client)
     return inventory.write_inventory(lab, settings, inventory.source(lab, secrets["digitalocean_token"]))
 

@@ -104,7 +104,7 @@ def variables(
 
 
 def stand_in(lab: Lab) -> dict[str, Any]:
-    """Where the stand-in comes from. Without these, the roles fetch Mastodon itself from its public places."""
+    """Where the stand-in comes from. Without these, the roles fetch Mastodon itself."""
     mirror = lab.host("mirror")
     return {
         "exec_gem_source": f"https://{mirror}/gems/",

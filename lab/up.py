@@ -113,7 +113,7 @@ def up(
             made = provisioner.everything(droplets, public_key)
             write_known_hosts(client, lab)
             stand_in.result()
-            path = _inventory(client, lab, secrets, made, key)
+            path = _inventory(client, lab, secrets, made, key, official=official)
         _fill_registry(client, lab, stand_in.result(), progress)
     if made.droplets:
         with progress.step("SSH") as step:
@@ -291,7 +291,13 @@ def npm_registry(client: docker.DockerClient) -> str:
 
 
 def _inventory(
-    client: docker.DockerClient, lab: Lab, secrets: dict[str, str], made: Provisioned, key: Path
+    client: docker.DockerClient,
+    lab: Lab,
+    secrets: dict[str, str],
+    made: Provisioned,
+    key: Path,
+    *,
+    official: bool,
 ) -> Path:
     authority = Authority.open(lab.state / "pki", f"vmstio lab {lab.name}")
     certificate = instance_certificate(authority)

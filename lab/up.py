@@ -303,8 +303,7 @@ def _inventory(
     certificate = instance_certificate(authority)
     settings = inventory.variables(lab, secrets, made, certificate, key)
     if not official:
-        settings |= inventory.stand_in(lab)
-    settings["exec_npm_registry"] = npm_registry(client)
+        settings |= inventory.stand_in(lab) | {"exec_npm_registry": npm_registry(client)}
     return inventory.write_inventory(lab, settings, inventory.source(lab, secrets["digitalocean_token"]))
 
 

@@ -49,6 +49,11 @@ test-molecule: bootstrap ## Molecule, every scenario or one: make test-molecule 
 test-e2e: bootstrap ## The whole instance in a lab of its own, from nothing
 	@$(RUN_TESTS) e2e
 
+.PHONY: test-vm
+test-vm: ## The share (NFS) between two virtual machines; 10 minutes with KVM or idle cores, else longer
+	@scripts/bootstrap vm
+	@$(RUN_TESTS) vm
+
 .PHONY: bench
 bench: bootstrap ## Measure the lab, the converge and the plugins (median of three)
 	@$(PYTHON_BIN)/python scripts/bench.py

@@ -1,8 +1,9 @@
 """`make test`: runs the parts, keeps each one's output in tests/output/, closes with one line of totals.
 
-Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, molecule, e2e. A part is a
-list of checks; a check is a command, or a pytest run whose own counts are added up. All run, also after a
-failure; the exit code is 1 if anything failed.
+Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, molecule, e2e. Part vm runs
+only when it is named: it boots virtual machines, which is slow where they are emulated. A part is a list of
+checks; a check is a command, or a pytest run whose own counts are added up. All run, also after a failure; the
+exit code is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"
 PARTS = ("lint", "unit", "contract", "molecule", "e2e")
+VM_SCENARIOS = {"share"}
+"""Molecule scenarios of the part vm."""
 TAIL = 60
 """Lines of a failed check's output that are shown."""
 
@@ -82,9 +85,15 @@ def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
         yield Check(f"pytest {path}", ("pytest", "-q", "-n", "2", path, *coverage), pytest=True)
     elif part == "molecule":
         scenarios = (
-            [scenario] if scenario else sorted(p.parent.name for p in ROOT.glob("molecule/*/molecule.yml"))
+            {scenario}
+            if scenario
+            else {path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")} - VM_SCENARIOS
         )
-        for name in scenarios:
+        for name in sorted(scenarios):
+            yield Check(f"molecule {name}", ("molecule", "test", "--scenario-name", name))
+    elif part == "vm":
+        yield Check("pytest tests/vm", ("pytest", "-q", "-x", "tests/vm"), pytest=True)
+        for name in sorted(VM_SCENARIOS):
             yield Check(f"molecule {name}", ("molecule", "test", "--scenario-name", name))
     else:
         yield Check("pytest tests/e2e", ("pytest", "-q", "-x", "tests/e2e"), pytest=True)
@@ -137,7 +146,9 @@ def run(check: Check) -> Totals:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"default: all, {', '.join(PARTS)}")
+    parser.add_argument(
+        "part", nargs="*", choices=[*PARTS, "vm", []], help=f"default: all, {', '.join(PARTS)}"
+    )
     parser.add_argument("--scenario", help="one molecule scenario instead of all")
     arguments = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)

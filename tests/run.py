@@ -2,8 +2,8 @@
 
 Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, molecule, e2e. Part vm runs
 only when it is named: it boots virtual machines, which is slow where they are emulated. A part is a list of
-checks; a check is a command, or a pytest run whose own counts are added up. All run, also after a failure; the
-exit code is 1 if anything failed.
+checks; a check is a command, or a pytest run whose own counts are added up. All run, also after a failure;
+the exit code is 1 if anything failed.
 """
 
 from __future__ import annotations

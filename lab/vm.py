@@ -326,23 +326,24 @@ def up(lab: Lab, report: Callable[[str], None]) -> list[Machine]:
 def down(lab: Lab) -> int:
     """Take every machine away, whatever state it is in; returns how many there were. The image stays."""
     directory = lab.state / "machines"
-    names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
+    names = [name for name in MACHINES if (directory / name).is_dir()]
     for name in names:
         Machine(lab, name, 0, 0, 0).destroy()
     shutil.rmtree(directory, ignore_errors=True)
-    for file in (ssh_config(lab), ssh_config(lab).with_name("known_hosts"), lab.state / "machines.lock"):
-        file.unlink(missing_ok=True)
+    (lab.state / "machines.lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty: other things of that lab are there
+        lab.state.rmdir()
     return len(names)
 
 
 def ssh_config(lab: Lab) -> Path:
     """Settings for `ssh -F`: the machines by name, their keys known from when they were made."""
-    return lab.state / "ssh" / "config"
+    return lab.state / "machines" / "ssh" / "config"
 
 
 def client_key(lab: Lab) -> Path:
     """The private key that root of every machine accepts; made when it is not there."""
-    key = lab.state / "ssh" / "id_ed25519"
+    key = ssh_config(lab).with_name("id_ed25519")
     if not key.exists():
         key.parent.mkdir(parents=True, exist_ok=True)
         new = key.with_name("id_ed25519.new")

@@ -1,14 +1,16 @@
 """The image of the lab's virtual machines: Debian with its own kernel, made once from Debian's packages.
 
 A container shares its host's kernel; what needs a kernel of its own (NFS, mounts, power that goes away) is
-shown on machines made from this image. It holds what DigitalOcean's Debian image has, and nothing of
-Mastodon's. Packages that the roles install lie downloaded, not installed, in apt's cache: emulated machines
-are slow at fetching. No root is needed where `fakeroot` is there, and nothing is mounted.
+shown on machines made from this image. It holds what DigitalOcean's Debian image has, and packages that the
+roles install, for emulated machines are slow at that: those for which the moment of installing matters lie in
+apt's cache, the others are there with their services disabled. No root is needed where `fakeroot` is there,
+and nothing is mounted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import lzma
 import os
 import platform
@@ -33,7 +35,9 @@ INSTALLED = [
     "python3", "python3-apt", "rsync", "sudo", "systemd", "systemd-sysv", "systemd-timesyncd",
     "tzdata", "udev", "vim-tiny", "wget",
 ]  # fmt: skip
-DOWNLOADED = ["nfs-common", "nfs-kernel-server", "nginx", "stunnel4", "unattended-upgrades"]
+DISABLED = ["docker.io", "docker-cli", "nginx", "stunnel4", "unattended-upgrades"]
+"""Installed, too; what they start is disabled, so that the roles start it."""
+DOWNLOADED = ["nfs-common", "nfs-kernel-server"]
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "ext4")
 """What must be there before the root file system; each with what it depends on, unless it is built in."""
 
@@ -70,7 +74,9 @@ def machine_image(cache: Path, report: Callable[[str], None] = lambda _: None) -
     """
     if platform.machine() != "x86_64":
         raise LabError(f"machine image: made for x86_64 only, and this machine is {platform.machine()}")
-    inputs = hashlib.sha256("\0".join([_FORMAT, SUITE, *INSTALLED, "", *DOWNLOADED, *BOOT_MODULES]).encode())
+    inputs = hashlib.sha256(
+        "\0".join([_FORMAT, SUITE, *INSTALLED, *DISABLED, "", *DOWNLOADED, *BOOT_MODULES]).encode()
+    )
     for source in [*sorted(_SOURCES.iterdir()), *sorted(_HOST_CAS.glob("*.crt"))]:
         inputs.update(source.read_bytes())
     target = cache / f"vm-{inputs.hexdigest()[:12]}"
@@ -81,7 +87,17 @@ def machine_image(cache: Path, report: Callable[[str], None] = lambda _: None) -
             work.mkdir()
             _build(work, report)
             work.rename(target)
+            _prune(cache, target)
     return MachineImage(target)
+
+
+def _prune(cache: Path, kept: Path) -> None:
+    """Remove the images that no machine of any lab stands on."""
+    used = {kept}
+    for machine in cache.parent.glob("*/machines/*/machine.json"):
+        used.add(Path(json.loads(machine.read_text())["image"]))
+    for image in set(cache.glob("vm-*")) - used:
+        shutil.rmtree(image, ignore_errors=True)
 
 
 @contextmanager
@@ -97,7 +113,7 @@ def _build(work: Path, report: Callable[[str], None]) -> None:
     report(f"machine image: Debian {SUITE} from its packages")
     _run(
         [
-            *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(INSTALLED)}"),
+            *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(INSTALLED + DISABLED)}"),
             "--skip=cleanup/apt/lists,cleanup/apt/cache",
             *(f"--customize-hook={_SOURCES / 'customize'}", SUITE, str(archive)),
         ],

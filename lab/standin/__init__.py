@@ -226,7 +226,7 @@ def _dependencies_context(gems: Path | None) -> dict[str, Path | bytes]:
     for name in ("Gemfile", "package.json", "yarn.lock", ".yarnrc.yml", "streaming/package.json"):
         files[f"source/{name}"] = SOURCE / name
     files["authorities/.keep"] = b""
-    for path in sorted(HOST_AUTHORITIES.glob("*.crt")):
+    for path in sorted(HOST_AUTHORITIES.rglob("*.crt")):
         files[f"authorities/{path.name}"] = path
     if gems:
         files |= {f"gems/{path.relative_to(gems)}": path for path in sorted(gems.rglob("*.gem"))}

@@ -161,7 +161,7 @@ class World:
         container = self._create(self.images[f"{part}:{tag}"], command, environment)
         try:
             container.start()
-            code = container.wait(timeout=120)["StatusCode"]
+            code = container.wait(timeout=240)["StatusCode"]
             return Result(code, container.logs().decode())
         finally:
             container.remove(force=True, v=True)
@@ -222,7 +222,7 @@ def answers(client: httpx.Client) -> bool:
 
 
 def until(
-    condition: Callable[[], bool], explain: Callable[[], str] = lambda: "", seconds: float = 60
+    condition: Callable[[], bool], explain: Callable[[], str] = lambda: "", seconds: float = 240
 ) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

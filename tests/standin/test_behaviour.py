@@ -155,16 +155,16 @@ def test_error_page_is_a_file(web: httpx.Client) -> None:
 
 def test_trusted_proxies_decide_the_address(ready: World) -> None:
     password = ready.account(TAG, "proxied")
-    for trusted, chain, seen in (
-        (None, "203.0.113.9, 10.1.2.3", "203.0.113.9"),
-        (None, "203.0.113.9, 192.0.2.5", "192.0.2.5"),
+    for trusted, passed in (
+        (None, {"203.0.113.9, 10.1.2.3": "203.0.113.9", "203.0.113.9, 192.0.2.5": "192.0.2.5"}),
         # Setting it replaces the private ranges.
-        ("192.0.2.0/24", "203.0.113.9, 192.0.2.5", "203.0.113.9"),
-        ("192.0.2.0/24", "203.0.113.9, 10.1.2.3", "10.1.2.3"),
+        ("192.0.2.0/24", {"203.0.113.9, 192.0.2.5": "203.0.113.9", "203.0.113.9, 10.1.2.3": "10.1.2.3"}),
     ):
         client = ready.web(TAG, environment={"TRUSTED_PROXY_IP": trusted})
-        headers = {"Authorization": f"Bearer {log_in(client, password, 'proxied')}", "X-Forwarded-For": chain}
-        assert client.get("/api/v1/standin/session", headers=headers).json()["remote_ip"] == seen
+        client.headers["Authorization"] = f"Bearer {log_in(client, password, 'proxied')}"
+        for chain, seen in passed.items():
+            answer = client.get("/api/v1/standin/session", headers={"X-Forwarded-For": chain})
+            assert answer.json()["remote_ip"] == seen
     ready.stop()
 
 

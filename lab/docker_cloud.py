@@ -233,7 +233,7 @@ class DockerCloud:
                         f"{IMAGE_PREFIX}/services:current",
                         ["sh", "-c", _HAPROXY_ENTRY],
                         labels={LABEL_ID: identifier, LABEL_NAME: str(name)},
-                        healthy=f"echo 'show info' | socat - UNIX-CONNECT:{haproxy.ADMIN_SOCKET} | grep -q .",
+                        healthy=_HAPROXY_READY,
                         public=self._at(self.lab.public, host),
                         private=self._at(self.lab.private, host),
                     )
@@ -244,6 +244,7 @@ class DockerCloud:
                 state = haproxy.state_of_new(load_balancer, members)
                 _put(container, files | {haproxy.STATE_FILE.lstrip("/"): state.encode()})
                 self._start(container)
+            self._wait(lambda: _succeeds(container, _HAPROXY_READY), "HAProxy")
             return address
 
     def _lb_name(self, identifier: str) -> str:
@@ -606,6 +607,7 @@ class DockerCloud:
             raise CloudError(f"{what}: the engine does not answer: {error}") from error
 
 
+_HAPROXY_READY = f"echo 'show info' | socat - UNIX-CONNECT:{haproxy.ADMIN_SOCKET} | grep -q ."
 _PG_READY = f"pg_isready -q -h /var/run/postgresql -p {managed.POSTGRES_PORT}"
 _VALKEY_READY = (
     f"REDISCLI_AUTH=$(sed -n 's/^requirepass //p' {managed.FILES}/valkey.conf) valkey-cli --tls"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -151,9 +150,10 @@ def purge(lab: Lab) -> None:
     left = client.containers.list(all=True, filters={"label": "io.vmst.lab"})
     if left:
         raise LabError(f"{len(left)} containers of labs exist ({left[0].name}, ...): run `lab down` first")
-    for tag in Images(client, lab.cache).prune():
+    images = Images(client, lab.cache)
+    images.empty_cache()
+    for tag in images.prune():
         click.echo(f"removed image {tag}")
-    shutil.rmtree(lab.cache, ignore_errors=True)
 
 
 @main.command()

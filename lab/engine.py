@@ -27,9 +27,10 @@ def connect(timeout: int = 120) -> docker.DockerClient:
         client = docker.from_env(timeout=timeout)
         client.ping()
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise LabError(
-            f"the Docker engine does not answer ({error}): scripts/bootstrap installs and starts it"
-        ) from error
+        advice = "scripts/bootstrap installs and starts it"
+        if "Permission denied" in str(error):
+            advice = "your user may not use it: use sudo, or join the group `docker` and log in again"
+        raise LabError(f"the Docker engine does not answer ({error}): {advice}") from error
     return client
 
 

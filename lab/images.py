@@ -279,6 +279,14 @@ class Images:
             for job in [pool.submit(each) for each in work]:
                 job.result()
 
+    def empty_cache(self) -> None:
+        """Removes the cache. Some of its files belong to users that only exist in containers."""
+        if self.cache.is_dir() and exists(self.client, ROOTFS):
+            mount = {str(self.cache): {"bind": "/cache", "mode": "rw"}}
+            command = ["find", "/cache", "-mindepth", "1", "-delete"]
+            self.client.containers.run(ROOTFS, command, volumes=mount, remove=True)
+        shutil.rmtree(self.cache, ignore_errors=True)
+
     def prune(self) -> list[str]:
         """Removes every image the labs have built (`lab purge`); returns the tags."""
         every = (tag for image in self.client.images.list() for tag in image.tags)

@@ -180,6 +180,7 @@ class Runtime:
                 code, said = 1, str(error)
             if code == 0:
                 return
+            self.report(f"waiting for {part.name}")
             time.sleep(0.3)
         tail = container.logs(tail=15).decode(errors="replace").strip()
         raise LabError(

@@ -14,7 +14,7 @@ from ..plugin_utils._environment import line_problem, text
 
 
 def environment_file(variables: Mapping[str, Any]) -> str:
-    """`NAME=value` lines of `variables`. Raises AnsibleFilterError, which names the variable, never its value."""
+    """`NAME=value` lines of `variables`. AnsibleFilterError names the variable, never its value."""
     if not isinstance(variables, Mapping):
         raise AnsibleFilterError(f"environment_file: needs a mapping, not {type(variables).__name__}")
     lines = []

@@ -104,14 +104,16 @@ def _sidekiq(settings: Mapping[str, Any]) -> Iterator[str]:
                 match = _QUEUE.fullmatch(queue)
                 if not match or match[1] not in QUEUES:
                     yield (
-                        f"{variable}: {process['name']} listens on {queue!r}; queues are {', '.join(QUEUES)}, "
+                        f"{variable}: {process['name']} listens on {queue!r}; queues are "
+                        f"{', '.join(QUEUES)}, "
                         "with a weight as in 'default,8'."
                     )
                 else:
                     heard[match[1]] += len(settings[f"{group}_hosts"])
     if heard["scheduler"] != 1:
         yield (
-            f"The queue scheduler is heard by {heard['scheduler']} processes of the instance. It must be exactly "
+            f"The queue scheduler is heard by {heard['scheduler']} processes of the instance. It must "
+            "be exactly "
             "one: list it in one process of mastodon_exec_sidekiq_processes and nowhere else."
         )
     if missing := [queue for queue in QUEUES if queue != "scheduler" and not heard[queue]]:
@@ -125,7 +127,8 @@ def _hosts(settings: Mapping[str, Any]) -> Iterator[str]:
     hosts = settings["exec_hosts"]
     if len(hosts) != 1:
         yield (
-            f"The inventory has {len(hosts)} hosts in group exec ({', '.join(hosts) or 'none'}); the instance needs "
+            f"The inventory has {len(hosts)} hosts in group exec ({', '.join(hosts) or 'none'}); the "
+            "instance needs "
             "exactly one: tag one droplet <instance>-exec."
         )
 
@@ -142,7 +145,8 @@ def _connections(settings: Mapping[str, Any]) -> Iterator[str]:
     if limit and needed > limit:
         yield (
             f"The processes want {needed} database connections ({workers} workers x {worker}, exec "
-            f"{sidekiq['exec']}) and mastodon_db_max_connections is {limit}: lower their threads, or enlarge the pool."
+            f"{sidekiq['exec']}) and mastodon_db_max_connections is {limit}: lower their threads, or "
+            "enlarge the pool."
         )
 
 

@@ -33,5 +33,5 @@ def line_problem(name: str, value: str) -> str | None:
     if value != value.strip():
         return f"{name} begins or ends with a blank; remove it"
     if found := next((character for character in "\"'\\" if character in value), None):
-        return f"{name} holds the character {found} which Docker and systemd read differently; choose a value without it"
+        return f"{name} holds the character {found}, which Docker and systemd read differently; remove it"
     return None

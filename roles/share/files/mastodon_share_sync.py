@@ -87,8 +87,10 @@ class Ssh:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.source = settings["source"]
         self.shell = (
-            f"ssh -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout={TIMEOUT // 2} -o ControlPath=none "
-            f"-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=none -o UserKnownHostsFile={settings['known_hosts']} "
+            f"ssh -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout={TIMEOUT // 2} -o "
+            "ControlPath=none "
+            "-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=none -o "
+            f"UserKnownHostsFile={settings['known_hosts']} "
             f"-o HostKeyAlgorithms=ssh-ed25519 -i {settings['key']}"
         )
 

@@ -4,8 +4,8 @@
 
     mastodon-run [--direct] [--release DIR] [--set NAME=VALUE]... COMMAND [ARGUMENT]...
 
-With `--direct` the database is reached on its direct port, as migrations and tootctl need it; without, through
-PgBouncer. Only root and mastodon can read the environment. The command replaces this program.
+With `--direct` the database is reached on its direct port, as migrations and tootctl need it; without,
+through PgBouncer. Only root and mastodon can read the environment. The command replaces this program.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ def read(path: Path) -> dict[str, str]:
 
 def environment(*, direct: bool) -> dict[str, str]:
     home = pwd.getpwnam(USER).pw_dir
-    found = {"HOME": home, "USER": USER, "LANG": "C.UTF-8", "PATH": f"{home}/bin:/usr/local/bin:/usr/bin:/bin"}
+    found = {
+        "HOME": home,
+        "USER": USER,
+        "LANG": "C.UTF-8",
+        "PATH": f"{home}/bin:/usr/local/bin:/usr/bin:/bin",
+    }
     found |= {name: os.environ[name] for name in ("TERM", "TZ") if name in os.environ}
     found |= read(SHARE / "common.env")
     if direct:
@@ -47,7 +52,7 @@ def become() -> None:
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
 
 
-def main() -> int:
+def main() -> int:  # noqa: RET503  - where all goes well, it does not return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--direct", action="store_true", help="use the direct port of the database")
     parser.add_argument("--release", type=Path, default=Path("/opt/mastodon/current"))

@@ -9,7 +9,6 @@ the addresses in the first argument (comma-separated, as in authorized_keys' `fr
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,18 +26,21 @@ def main() -> int:
         new.unlink(missing_ok=True)
         new.with_name(f"{new.name}.pub").unlink(missing_ok=True)
         subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mastodon-share", "-f", str(new)], check=True
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "mastodon-share", "-f", str(new)],
+            check=True,
         )
         new.with_name(f"{new.name}.pub").unlink()
         new.replace(KEY)
-    public = subprocess.run(["ssh-keygen", "-y", "-f", str(KEY)], check=True, capture_output=True, text=True).stdout
+    public = subprocess.run(
+        ["ssh-keygen", "-y", "-f", str(KEY)], check=True, capture_output=True, text=True
+    ).stdout
     line = f'restrict,from="{addresses}",command="/usr/bin/rrsync -ro {SHARE}" {public.strip()}\n'
     if not AUTHORIZED.exists() or AUTHORIZED.read_text() != line:
         AUTHORIZED.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         candidate = AUTHORIZED.with_name(".authorized_keys.new")
         candidate.write_text(line)
         candidate.chmod(0o644)
-        os.replace(candidate, AUTHORIZED)
+        candidate.replace(AUTHORIZED)
     kind, data = HOST_KEY.read_text().split()[:2]
     print(json.dumps({"private_key": KEY.read_text(), "host_key": f"{kind} {data}"}))
     return 0

@@ -38,8 +38,8 @@ def main() -> int:
         print(json.dumps({"changed": True}))
         return 0
     made = subprocess.run(
-        ["/usr/local/bin/tootctl", "accounts", "create", username, "--email", email, "--confirmed", "--approve",
-         "--role", "Owner"],
+        ["/usr/local/bin/tootctl", "accounts", "create", username, "--email", email,
+         "--confirmed", "--approve", "--role", "Owner"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     password = re.search(r"password: (\S+)", made.stdout)

@@ -3,8 +3,8 @@
 """Keep the secrets that Mastodon must never lose, in /etc/mastodon/secrets.json (root, 0600).
 
 Reads from standard input what the admin's settings hold, as JSON ({} for nothing), and prints all secrets as
-JSON. What neither settings nor file have is generated once (with `--dry-run` it is not kept). Refuses to generate, or to replace, a key that
-the data in the database was written with.
+JSON. What neither settings nor file have is generated once (with `--dry-run` it is not kept). Refuses to
+generate, or to replace, a key that the data in the database was written with.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def vapid_pair() -> dict[str, str]:
     private, public = key[7:39], key[-65:]
     if key[5:7] != b"\x04\x20" or public[0] != 4:
         raise SecretsError("openssl made a key in an unknown form")
-    return dict(zip(VAPID, (base64.urlsafe_b64encode(part).decode() for part in (private, public)), strict=True))
+    return dict(
+        zip(VAPID, (base64.urlsafe_b64encode(part).decode() for part in (private, public)), strict=True)
+    )
 
 
 def generate(names: set[str]) -> dict[str, str]:
@@ -72,18 +74,23 @@ def generate(names: set[str]) -> dict[str, str]:
 
 def ensure(given: dict[str, str], kept: dict[str, str]) -> dict[str, str]:
     """All secrets: given ones first, then kept ones, then new ones where that harms nothing."""
-    changed = sorted(name for name in ENCRYPTION if name in given and name in kept and given[name] != kept[name])
+    changed = sorted(
+        name for name in ENCRYPTION if name in given and name in kept and given[name] != kept[name]
+    )
     if changed and database_has_data():
         raise SecretsError(
-            f"mastodon_secrets.{changed[0]} is not the key that {FILE} holds, and the database holds data that was "
+            f"mastodon_secrets.{changed[0]} is not the key that {FILE} holds, and the database holds "
+            "data that was "
             "encrypted with that one. Remove it from the settings, or set it to the value in that file"
         )
     known = kept | given
     missing = {name for name in NAMES if not known.get(name)}
     if missing and database_has_data():
         raise SecretsError(
-            f"{', '.join(sorted(missing))} is neither in mastodon_secrets nor in {FILE}, and the database holds data "
-            "that was written with it. It is not made anew: that data would be lost. Restore the file from the "
+            f"{', '.join(sorted(missing))} is neither in mastodon_secrets nor in {FILE}, and the "
+            "database holds data "
+            "that was written with it. It is not made anew: that data would be lost. Restore the "
+            "file from the "
             "nightly copy, or set the value in mastodon_secrets"
         )
     return known | generate(missing)

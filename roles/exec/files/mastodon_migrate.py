@@ -80,7 +80,12 @@ def status(release: Path) -> Status:
 
 def check_duplicates(version: str, found: Status) -> None:
     match = re.fullmatch(r"v(\d+)\.(\d+)\.\d+", version)
-    if not match or (int(match[1]), int(match[2])) < UNIQUE_URIS or found.fresh or not (found.pre or found.post):
+    if (
+        not match
+        or (int(match[1]), int(match[2])) < UNIQUE_URIS
+        or found.fresh
+        or not (found.pre or found.post)
+    ):
         return
     column = "select 1 from information_schema.columns where table_name = 'accounts' and column_name = 'uri'"
     if not psql(column):
@@ -104,7 +109,8 @@ def rails(release: Path, *task: str, skip_post: bool) -> None:
     result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if result.returncode:
         raise MigrateError(
-            f"rails {' '.join(task)} ended with exit code {result.returncode}; see its output above. Each migration "
+            f"rails {' '.join(task)} ended with exit code {result.returncode}; see its output above. "
+            "Each migration "
             "is one transaction: run the playbook again when the cause is removed"
         )
 
@@ -123,7 +129,9 @@ def pre(version: str, *, dry_run: bool) -> dict[str, Any]:
         elif found.pre:
             rails(release, "db:migrate", skip_post=True)
         if status(release).pre:
-            raise MigrateError(f"migrations of {version} are still pending after db:migrate; see its output above")
+            raise MigrateError(
+                f"migrations of {version} are still pending after db:migrate; see its output above"
+            )
     return {"changed": setup or bool(found.pre), **found.answer()}
 
 
@@ -135,7 +143,9 @@ def post(version: str, *, dry_run: bool) -> dict[str, Any]:
         rails(release, "db:migrate", skip_post=False)
         left = status(release)
         if left.pre or left.post:
-            raise MigrateError(f"migrations of {version} are still pending after db:migrate; see its output above")
+            raise MigrateError(
+                f"migrations of {version} are still pending after db:migrate; see its output above"
+            )
     return {"changed": bool(pending), **found.answer()}
 
 
@@ -152,7 +162,9 @@ def main() -> int:
         if arguments.verb == "check":
             found = status(ROOT / "current")
             if pending := [*found.pre, *found.post]:
-                raise MigrateError(f"{len(pending)} migrations of the deployed release are pending: {pending[0]} ...")
+                raise MigrateError(
+                    f"{len(pending)} migrations of the deployed release are pending: {pending[0]} ..."
+                )
             print("No migration is pending.")
             return 0
         if arguments.verb == "status":

@@ -130,7 +130,10 @@ def publish(root: Path, wanted: dict[str, bytes], *, keep: bool, group: int, dry
             (staging / name).hardlink_to(current / name)
         else:
             write(staging / name, content, group)
-    manifest = {"generation": number, "files": {name: digest(content) for name, content in sorted(wanted.items())}}
+    manifest = {
+        "generation": number,
+        "files": {name: digest(content) for name, content in sorted(wanted.items())},
+    }
     write(staging / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode(), group)
     sync_directory(staging)
     staging.rename(generations / str(number))
@@ -162,7 +165,9 @@ def main() -> int:
             os.chown(arguments.root, -1, arguments.group)
             with (arguments.root / ".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                answer = publish(arguments.root, wanted, keep=arguments.keep, group=arguments.group, dry_run=False)
+                answer = publish(
+                    arguments.root, wanted, keep=arguments.keep, group=arguments.group, dry_run=False
+                )
     except (ShareError, OSError, ValueError) as error:
         print(f"mastodon-share-publish: {error}. The published generation is unchanged.", file=sys.stderr)
         return 1

@@ -8,7 +8,8 @@
     mastodon-release check             for a timer: say which newer releases there are
 
 Settings are read from /etc/mastodon/release.json: repository, commit (empty: not pinned), gem_source,
-npm_registry (empty: the tools' own), corepack (version; empty: Node's), bundle_config (name: value), environment (for the build), keep.
+npm_registry (empty: the tools' own), corepack (version; empty: Node's), bundle_config (name: value),
+environment (for the build), keep.
 
 A build happens in a directory of its own that becomes `releases/VERSION` when it is complete. Killed at
 any moment, it leaves releases and `current` as they were; the next run starts the build over. Answers
@@ -66,13 +67,15 @@ def check_step(version: str) -> None:
     old, new = parse(running), parse(version)
     if new < old:
         raise ReleaseError(
-            f"{running} is deployed and {version} is older. Its code does not know the database as it is now: "
+            f"{running} is deployed and {version} is older. Its code does not know the database as it "
+            "is now: "
             f"set mastodon_version to {running} or newer"
         )
     if (new[0] == old[0] and new[1] > old[1] + 1) or new[0] > old[0] + 1 or (new[0] > old[0] and new[1] > 0):
         step = f"v{old[0]}.{old[1] + 1}" if new[0] == old[0] else f"v{old[0] + 1}.0"
         raise ReleaseError(
-            f"{running} is deployed and {version} skips a minor version. Upgrade to a release of {step} first "
+            f"{running} is deployed and {version} skips a minor version. Upgrade to a release of "
+            f"{step} first "
             "(or the last minor before it), with its migrations, then go on"
         )
 
@@ -116,7 +119,9 @@ class Builder:
             stdout=subprocess.PIPE if capture else sys.stderr, stderr=None, **self.identity,
         )  # fmt: skip
         if result.returncode:
-            raise ReleaseError(f"{' '.join(argv[:4])} ended with exit code {result.returncode}; see its output above")
+            raise ReleaseError(
+                f"{' '.join(argv[:4])} ended with exit code {result.returncode}; see its output above"
+            )
         return result.stdout if capture else ""
 
     def directory(self, path: Path, mode: int = 0o755) -> None:
@@ -163,7 +168,7 @@ class Builder:
         self.run("bundle", "clean", cwd=staging)
 
     def corepack(self) -> list[str]:
-        """The command that is corepack: the one that came with Node, or one of a version that the settings name."""
+        """The command that is corepack: Node's own, or the version that the settings name."""
         version = self.settings["corepack"]
         if not version:
             return ["corepack"]
@@ -176,7 +181,9 @@ class Builder:
                 packed = answer.read()
             digest = base64.b64encode(hashlib.sha512(packed).digest()).decode()
             if about["integrity"] != f"sha512-{digest}":
-                raise ReleaseError(f"corepack {version} from {registry} has not the checksum that the registry gives")
+                raise ReleaseError(
+                    f"corepack {version} from {registry} has not the checksum that the registry gives"
+                )
             staging = target.with_name(f".new{target.name}")
             shutil.rmtree(staging, ignore_errors=True)
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
@@ -220,7 +227,12 @@ def build(version: str, *, dry_run: bool) -> dict[str, Any]:
     (staging / MARKER).write_text(json.dumps({"version": version, "commit": commit}) + "\n")
     subprocess.run(["sync", "--file-system", str(staging)], check=True)
     staging.rename(target)
-    return {"changed": True, "version": version, "commit": commit, "seconds": round(time.monotonic() - started)}
+    return {
+        "changed": True,
+        "version": version,
+        "commit": commit,
+        "seconds": round(time.monotonic() - started),
+    }
 
 
 def activate(version: str, *, dry_run: bool) -> dict[str, Any]:
@@ -252,7 +264,11 @@ def in_use() -> set[Path]:
 def prune() -> dict[str, Any]:
     keep = int(json.loads(SETTINGS.read_text())["keep"])
     releases = sorted(
-        (path for path in (ROOT / "releases").iterdir() if (path / MARKER).exists() and path.name != current()),
+        (
+            path
+            for path in (ROOT / "releases").iterdir()
+            if (path / MARKER).exists() and path.name != current()
+        ),
         key=lambda path: parse(path.name),
         reverse=True,
     )

@@ -67,6 +67,8 @@ def variables(
         # Swap and NFS belong to the kernel, which containers share with this machine.
         "base_swap_mib": 0,
         "share_transport": "ssh",
+        # As often as this load balancer's health check must fail, or pass (lab/provision.py).
+        "worker_drain_probes": 2,
         "exec_gem_source": f"https://{mirror}/gems/",
         # Debian's Node, and the libraries that the stand-in's gems are linked with: it builds nothing native.
         "exec_node_repository": "",

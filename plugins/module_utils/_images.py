@@ -123,3 +123,18 @@ def ensure(
             result.pulled.append(reference)
         result.digests[reference] = result.record[reference] = digest
     return result
+
+
+def prune(run: Run, references: Sequence[str], digests: Mapping[str, str]) -> list[str]:
+    """Remove other images of the same repositories. The engine keeps those that still run, which is what a
+    way back to the version before needs. Returns what was removed, as `repository@digest`."""
+    wanted = {f"{repository(reference)}@{digest}" for reference, digest in digests.items()}
+    removed = []
+    for name in sorted({repository(reference) for reference in references}):
+        listing = run(
+            ["docker", "image", "ls", "--digests", "--format", "{{.Repository}}@{{.Digest}}", name]
+        )[1]
+        for image in sorted(set(listing.split()) - wanted):
+            if _DIGEST.search(image) and run(["docker", "image", "rm", image])[0] == 0:
+                removed.append(image)
+    return removed

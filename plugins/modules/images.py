@@ -14,6 +14,7 @@ description:
   - Pulls images by tag and records the digest that each tag had when it was first used on this host.
   - From then on the image is wanted with that digest; a tag that means something else now is refused.
   - Asks the registry only for what is not on the host.
+  - After a pull it removes other images of the same repositories that no container uses.
 requirements:
   - the C(docker) command on the host
 attributes:
@@ -65,13 +66,18 @@ pulled:
   returned: success
   type: list
   elements: str
+removed:
+  description: Images that were removed, each C(repository@digest).
+  returned: success
+  type: list
+  elements: str
 """
 
 import json
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._images import ImagesError, ensure, read_record, write_record
+from ..module_utils._images import ImagesError, ensure, prune, read_record, write_record
 
 
 def main() -> None:
@@ -84,10 +90,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    path = module.params["record"]
+    path, images = module.params["record"], module.params["images"]
     # Without the command nothing is on the host yet: a real run installs it before it comes here.
     missing = module.get_bin_path("docker") is None
-    if missing and module.params["images"] and not module.check_mode:
+    if missing and images and not module.check_mode:
         module.fail_json(msg="There is no docker command on this host; install the engine first.")
 
     def run(argv: list[str]) -> tuple[int, str, str]:
@@ -97,7 +103,7 @@ def main() -> None:
         before = read_record(path)
         result = ensure(
             run,
-            module.params["images"],
+            images,
             before,
             expected=module.params["expected"],
             accept_changed=module.params["accept_changed"],
@@ -106,12 +112,14 @@ def main() -> None:
         changed_record = result.record != before
         if changed_record and not module.check_mode:
             write_record(path, result.record)
+        removed = [] if module.check_mode or not result.pulled else prune(run, images, result.digests)
     except (ImagesError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=bool(result.pulled) or changed_record,
         digests=result.digests,
         pulled=result.pulled,
+        removed=removed,
         record=result.record,
         diff={
             "before_header": path,

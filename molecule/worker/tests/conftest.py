@@ -1,17 +1,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from visitor import Visitor
-
 from lab.config import Lab
+from tests.visitor import Visitor
 
 LAB = Lab.load("test")
 

@@ -5,32 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import socket
 import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from visitor import Visitor, ask
+
+from tests.visitor import Visitor, ask, health
 
 CONTAINERS = ("mastodon-web", "mastodon-streaming", "mastodon-sidekiq")
 HSTS = "max-age=63072000; includeSubDomains"
 Shell = Callable[..., str]
-
-
-def health(address: str) -> tuple[int, str]:
-    """What the load balancer sees: status and Cache-Control."""
-    try:
-        with urllib.request.urlopen(f"http://{address}:8080/health", timeout=10) as answer:
-            return answer.status, answer.headers["Cache-Control"]
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers["Cache-Control"]
 
 
 @contextmanager
@@ -75,22 +64,6 @@ def test_plain_http_is_redirected(visitor: Visitor) -> None:
     answer = visitor.get("/about?x=1", port=80, tls=False)
     assert answer.status == 301
     assert answer.header("Location") == f"https://{visitor.host}/about?x=1"
-
-
-@pytest.mark.parametrize(
-    ("path", "lifetime"),
-    [
-        ("/sw.js", "public, max-age=604800, must-revalidate"),
-        ("/robots.txt", None),
-    ],
-)
-def test_lifetime_of_static_files(visitor: Visitor, path: str, lifetime: str | None) -> None:
-    """As in Mastodon's sample: its own lifetime for what has one, the application's for the rest."""
-    answer = visitor.get(path)
-    assert answer.status == 200
-    assert answer.header("Strict-Transport-Security") == HSTS
-    if lifetime:
-        assert answer.header("Cache-Control") == lifetime
 
 
 def test_assets_live_long(visitor: Visitor) -> None:
@@ -172,12 +145,19 @@ def test_address_comes_from_the_load_balancer(visitor: Visitor, shell: Shell) ->
 
 
 def test_others_cannot_forge_an_address(visitor: Visitor, shell: Shell, variables: dict[str, Any]) -> None:
-    """A PROXY header that does not come from the load balancer's range says nothing."""
-    stranger = replace(visitor, address=variables["do_public_ipv4"])
-    with socket.create_connection((stranger.address, 443), 10) as connection:
-        own = connection.getsockname()[0]
-    mark = f"/health?{time.time_ns()}"
-    stranger.get(mark)
+    """A PROXY header that does not come from the load balancer's range says nothing. The firewall keeps
+    strangers away from here; the worker itself, by its public address, is one that it lets in."""
+    own = variables["do_public_ipv4"]
+    mark = f"/about?{time.time_ns()}"
+    program = (
+        "import socket, sys\n"
+        "s = socket.create_connection((sys.argv[1], 80), 10)\n"
+        "s.sendall(b'PROXY TCP4 192.0.2.99 198.51.100.1 40000 80\\r\\n'"
+        " + f'GET {sys.argv[2]} HTTP/1.1\\r\\nHost: {sys.argv[3]}\\r\\n"
+        "Connection: close\\r\\n\\r\\n'.encode())\n"
+        "print(s.recv(100))\n"
+    )
+    assert " 301 " in shell("python3", "-c", program, own, mark, visitor.host)
     assert last_visit(shell, mark) == own
 
 
@@ -188,25 +168,33 @@ def test_health(variables: dict[str, Any]) -> None:
     assert health(variables["do_private_ipv4"]) == (200, "no-store")
 
 
-@pytest.mark.parametrize("container", ["mastodon-web", "mastodon-streaming"])
-def test_health_needs_web_and_streaming(variables: dict[str, Any], shell: Shell, container: str) -> None:
-    shell("systemctl", "stop", container)
+def test_health_needs_streaming(variables: dict[str, Any], shell: Shell) -> None:
+    shell("systemctl", "stop", "mastodon-streaming")
     try:
         assert health(variables["do_private_ipv4"]) == (503, "no-store")
     finally:
-        shell("systemctl", "start", container)
+        shell("systemctl", "start", "mastodon-streaming")
     assert health(variables["do_private_ipv4"]) == (200, "no-store")
 
 
-def test_error_page_without_web(visitor: Visitor, shell: Shell) -> None:
+def test_without_web(variables: dict[str, Any], visitor: Visitor, shell: Shell) -> None:
+    """Health fails, visitors see the error page; the next start takes the settings that are there then."""
+    environment = "/etc/mastodon/share/current/web.env"
+    shell("cp", "--preserve", environment, "/root/web.env")
     shell("systemctl", "stop", "mastodon-web")
     try:
+        shell("sh", "-c", f"echo X_TEST=1 >> {environment}")
+        assert health(variables["do_private_ipv4"]) == (503, "no-store")
         answer = visitor.get(f"/about?{time.time_ns()}")
     finally:
         shell("systemctl", "start", "mastodon-web")
+        shell("cp", "--preserve", "/root/web.env", environment)
     assert answer.status == 502
     assert b"Something went wrong on our end" in answer.body
     assert answer.header("Strict-Transport-Security") == HSTS
+    assert health(variables["do_private_ipv4"]) == (200, "no-store")
+    assert "X_TEST=1" in shell("docker", "exec", "mastodon-web", "env")
+    assert json.loads(shell("mastodon-worker", "state"))["outdated"] == ["mastodon-web"]
 
 
 def test_drain_and_admit(visitor: Visitor, shell: Shell, variables: dict[str, Any]) -> None:
@@ -224,18 +212,23 @@ def test_drain_and_admit(visitor: Visitor, shell: Shell, variables: dict[str, An
 
         shell("mastodon-worker", "quiet", "--limit=60")
         assert json.loads(shell("mastodon-worker", "state"))["quiet"] == ["mastodon-sidekiq"]
-        assert shell("mastodon-worker", "restart", "--count=1", "--limit=180") == "mastodon-sidekiq"
+        restarted = shell("mastodon-worker", "restart", "--count=1", "--limit=180").split()
+        assert "mastodon-sidekiq" in restarted
+        assert json.loads(shell("mastodon-worker", "state"))["outdated"] == []
         assert json.loads(shell("mastodon-worker", "state"))["quiet"] == []
 
         shell("mastodon-worker", "admit", "--probes=3", "--limit=60")
         assert health(address) == (200, "no-store")
 
 
-def test_drain_without_a_load_balancer_fails(shell: Shell, host: Any, variables: dict[str, Any]) -> None:
+def test_drain_that_the_load_balancer_does_not_notice(
+    shell: Shell, host: Any, variables: dict[str, Any]
+) -> None:
     try:
-        result = host.run("mastodon-worker drain --probes=3 --limit=2")
+        result = host.run("mastodon-worker drain --probes=1000 --limit=2")
         assert result.rc == 1
-        assert "nobody asked" in result.stderr
+        assert "no load balancer has been told 503 1000 times" in result.stderr
+        assert health(variables["do_private_ipv4"]) == (503, "no-store")
     finally:
         shell("mastodon-worker", "admit", "--probes=0")
 
@@ -336,51 +329,34 @@ def test_the_engine_left_the_firewall_alone(shell: Shell) -> None:
     assert "DOCKER-" not in rules
 
 
-# Settings
-
-
-def test_new_settings_wait_for_a_restart(shell: Shell, host: Any) -> None:
-    environment = "/etc/mastodon/share/current/web.env"
-    before = shell("cat", environment)
-    shell("cp", "--preserve", environment, "/root/web.env")
-    try:
-        shell("sh", "-c", f"echo X_TEST=1 >> {environment}")
-        assert json.loads(shell("mastodon-worker", "state"))["outdated"] == ["mastodon-web"]
-        assert shell("mastodon-worker", "restart", "--count=1", "--limit=180") == "mastodon-web"
-        assert "X_TEST=1" in shell("docker", "exec", "mastodon-web", "env")
-        assert json.loads(shell("mastodon-worker", "state"))["outdated"] == []
-    finally:
-        shell("cp", "--preserve", "/root/web.env", environment)
-        shell("mastodon-worker", "restart", "--count=1", "--limit=180")
-    assert shell("cat", environment) == before
-
-
 # Recovery without help
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
-def test_killed_container_comes_back(shell: Shell, name: str) -> None:
-    before = shell("docker", "inspect", "--format={{.Id}}", name)
-    shell("docker", "kill", name)
-    for _ in range(60):
-        if before not in shell("docker", "ps", "--no-trunc", "--quiet"):
+def test_killed_containers_come_back(shell: Shell) -> None:
+    def identifiers() -> set[str]:
+        return set(shell("docker", "ps", "--no-trunc", "--quiet").splitlines())
+
+    before = identifiers()
+    shell("docker", "kill", *CONTAINERS)
+    for _ in range(120):
+        if not before & identifiers():
             break
         time.sleep(0.5)
     wait_until_healthy(shell)
-    assert shell("docker", "inspect", "--format={{.Id}}", name) != before
+    after = identifiers()
+    assert len(after) == len(CONTAINERS)
+    assert not before & after
 
 
 @pytest.mark.parametrize(
     "what",
-    [
-        "systemctl restart docker",
-        "systemctl stop docker docker.socket; systemctl start docker",
-        "pkill -9 dockerd",
-    ],
+    # As an upgrade of the package does it, and as a crash does.
+    ["systemctl stop docker docker.socket; systemctl start docker", "pkill -9 dockerd"],
 )
 def test_engine_restarted(shell: Shell, what: str) -> None:
     shell("sh", "-c", what)
     wait_until_healthy(shell)
+    # Scratch volumes of containers that are gone do not pile up.
     assert len(shell("docker", "volume", "ls", "--quiet").splitlines()) == len(CONTAINERS)
 
 

@@ -103,6 +103,12 @@ def stopped(configuration: Configuration) -> list[str]:
     return [unit for unit in configuration.files if not is_active(unit)]
 
 
+def orphans(configuration: Configuration, units: Path = Path("/etc/systemd/system")) -> list[str]:
+    """Units of sidekiq processes that the settings name no more."""
+    present = {path.stem for path in units.glob("mastodon-sidekiq-*.service")}
+    return sorted(present - configuration.files.keys())
+
+
 def is_active(unit: str) -> bool:
     return run("systemctl", "is-active", unit).stdout.strip() in ("active", "activating", "reloading")
 
@@ -377,6 +383,7 @@ def state(configuration: Configuration) -> dict[str, Any]:
     return {
         "outdated": outdated(configuration),
         "stopped": stopped(configuration),
+        "orphans": orphans(configuration),
         "quiet": [name for name in configuration.sidekiq if is_quiet(name)],
         "draining": flag.read_text(encoding="utf-8").strip() or "unknown" if flag.exists() else "",
     }
@@ -385,7 +392,10 @@ def state(configuration: Configuration) -> dict[str, Any]:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mastodon-worker", description=(__doc__ or "").split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("state", help="print (JSON) what runs with old settings, stopped, quiet; why it drains")
+    verbs.add_parser(
+        "state",
+        help="print (JSON) what runs with old settings, what is stopped, quiet, in excess; why it drains",
+    )
     for name, text in (
         ("prepare", "before the start of a unit: note what it starts with"),
         ("clean", "after its end: remove what it left behind"),

@@ -249,3 +249,10 @@ def test_start_of_a_container_that_ended_is_not_waited_for(
     monkeypatch.setenv("MAINPID", str(ended.pid))
     with pytest.raises(worker.NotSo, match="ended while it started"):
         worker.starting(broken, "mastodon-web")
+
+
+def test_orphans(worker: ModuleType, configuration: Any, tmp_path: Path) -> None:
+    for name in ("mastodon-web", "mastodon-sidekiq", "mastodon-sidekiq-push", "mastodon-sidekiq-pull"):
+        (tmp_path / f"{name}.service").touch()
+    known = dataclasses.replace(configuration, files={"mastodon-web": [], "mastodon-sidekiq-push": []})
+    assert worker.orphans(known, tmp_path) == ["mastodon-sidekiq-pull"]

@@ -11,6 +11,7 @@ from ansible_collections.vmstio.mastodon.plugins.module_utils._images import (
     ImagesError,
     Result,
     ensure,
+    prune,
     read_record,
     repository,
     write_record,
@@ -131,3 +132,18 @@ def test_damaged_record(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(ImagesError, match="restore it or delete it"):
         read_record(str(path))
+
+
+def test_old_images_go_and_those_in_use_stay() -> None:
+    other = "sha256:" + "c" * 64
+    removals: list[str] = []
+
+    def engine(argv: Sequence[str]) -> tuple[int, str, str]:
+        if argv[1:3] == ["image", "ls"]:
+            return 0, "\n".join(f"{NAME}@{digest}" for digest in (OLD, NEW, other, "<none>")), ""
+        assert argv[1:3] == ["image", "rm"]
+        removals.append(argv[-1])
+        return (1 if argv[-1].endswith(OLD) else 0), "", "conflict: image is being used by running container"
+
+    assert prune(engine, [IMAGE], {IMAGE: NEW}) == [f"{NAME}@{other}"]
+    assert removals == [f"{NAME}@{OLD}", f"{NAME}@{other}"]

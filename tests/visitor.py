@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import urllib.error
+import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,3 +78,12 @@ def ask(
     connection.request("GET", path, headers={"Host": host, **(headers or {})})
     response = connection.getresponse()
     return Answer(response.status, response.headers, response.read())
+
+
+def health(address: str) -> tuple[int, str]:
+    """What the load balancer sees: status and Cache-Control."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:8080/health", timeout=10) as answer:
+            return answer.status, answer.headers["Cache-Control"]
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Cache-Control"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,3 @@ def known_hosts(keys: Mapping[str, list[str]]) -> str:
             kind, key = line.split()[:2]
             lines.append(f"{addresses} {kind} {key}\n")
     return "".join(lines)
-
-
-def remove(lab: Lab) -> None:
-    shutil.rmtree(lab.state / "inventory", ignore_errors=True)

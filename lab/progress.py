@@ -13,6 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+_SPARE_SECONDS = 3
+"""Without a terminal, a step says what it does at most this often."""
 _QUIET_SECONDS = 15
 """Without a terminal, a step that goes on says so this often."""
 
@@ -103,7 +105,7 @@ class Progress:
         self._end(step, "[green]✓[/green]")
 
     def changed(self, step: Step) -> None:
-        if self._live is None and time.monotonic() - self._last_line > 1:
+        if self._live is None and time.monotonic() - self._last_line > _SPARE_SECONDS:
             self._print(f"{self._at()}   {step.line()}")
 
     def _end(self, step: Step, mark: str) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import string
-import uuid
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -28,7 +27,6 @@ _MAKERS = {
     "spaces_secret_key": lambda: _text(43),
     "influxdb_admin_password": lambda: _text(24),
     "influxdb_telegraf_password": lambda: _text(24),
-    "lab_id": lambda: str(uuid.uuid4()),
 }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shlex
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from lab.config import Lab
 from tests.visitor import Visitor
 
-LAB = Lab.load("test")
+LAB = Lab.load(os.environ.get("LAB_NAME") or "test")
 
 MIGRATE = """
 set -eu

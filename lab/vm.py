@@ -366,6 +366,8 @@ def _write_ssh_files(lab: Lab, machines: list[Machine]) -> None:
         f'Host *\n  User root\n  IdentityFile "{client_key(lab)}"\n  IdentitiesOnly yes\n  BatchMode yes\n'
         f'  UserKnownHostsFile "{known_hosts}"\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n'
         "  LogLevel ERROR\n  ServerAliveInterval 15\n  ServerAliveCountMax 4\n"
+        # A login costs an emulated machine seconds. Without power, its connections end with its process.
+        f'  ControlMaster auto\n  ControlPersist 60\n  ControlPath "{ssh_config(lab).with_name("%n")}"\n'
     )
     ssh_config(lab).write_text("".join(blocks) + common)
 

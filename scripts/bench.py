@@ -70,7 +70,7 @@ def main() -> None:
     for _ in range(arguments.runs):
         if arguments.from_nothing:
             lab("down")
-            lab("purge")
+            lab("purge", "--yes")
             seconds["from nothing"].append(lab("up"))
         lab("down")
         seconds["from no droplets"].append(lab("up"))

@@ -358,7 +358,8 @@ def clash(one: Record, other: Record, zone: str) -> bool:
 
 
 def check_wanted(wanted: Sequence[Record], removals: Sequence[Removal], zone: str) -> None:
-    """Raises DnsError for wanted records that contradict each other."""
+    """Raises DnsError for wanted records that contradict each other: the same one in whatever order."""
+    wanted = _in_order(wanted)
     for index, record in enumerate(wanted):
         for other in wanted[:index]:
             if record.identity == other.identity:
@@ -387,7 +388,7 @@ def plan(
     is changed). Raises DnsError when the outcome could not be, with nothing written. The order of what is
     given makes no difference.
     """
-    wanted = sorted(set(wanted), key=lambda record: (record.identity, str(record)))
+    wanted = _in_order(set(wanted))
     removals = list(removals)
     check_wanted(wanted, removals, zone)
     delete: list[Stored] = []
@@ -436,6 +437,10 @@ def plan(
         after=[record for _item, record in update] + create,
         final=final,
     )
+
+
+def _in_order(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record.identity, str(record)))
 
 
 def _take(items: list[Stored], identity: tuple[str, ...]) -> Stored | None:

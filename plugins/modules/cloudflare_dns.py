@@ -154,6 +154,7 @@ from ..module_utils._dns import (
     Record,
     Removal,
     ascii_name,
+    check_wanted,
     full_name,
     normal_value,
     plan,
@@ -221,15 +222,17 @@ def main() -> None:
 
 def asked_for(records: list[dict[str, object]], zone: str) -> tuple[list[Record], list[Removal]]:
     """The option `records` as records to have and records to remove. Raises DnsError."""
-    wanted, removals = [], []
+    wanted: dict[Record, None] = {}
+    removals = []
     for options in records:
         if options["state"] == "present":
-            wanted.append(wanted_record(options, zone))
+            wanted[wanted_record(options, zone)] = None
         else:
             kind, content = str(options["type"]), options["content"]
             value = None if content is None else normal_value(kind, str(content))
             removals.append(Removal(full_name(str(options["name"]), zone), kind, value))
-    return wanted, removals
+    check_wanted(list(wanted), removals, zone)
+    return list(wanted), removals
 
 
 def converge(

@@ -23,7 +23,8 @@ _SUBNETS = {
     # (RFC 2544): never routed anywhere, and not RFC 1918, so that a proxy chain sees what it sees on the
     # internet.
     "lab": ("198.51.100.0/24", "10.118.0.0/20"),
-    "test": ("198.18.0.0/24", "10.119.0.0/20"),
+    "test": ("198.18.0.0/24", "10.119.0.0/20"),  # molecule
+    "e2e": ("198.18.2.0/24", "10.121.0.0/20"),
     "vm": ("198.18.1.0/24", "10.120.0.0/20"),  # virtual machines (lab/vm.py)
 }
 

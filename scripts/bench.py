@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`make bench`: seconds and module runs of the lab and of a converge; medians of three.
 
-Runs in a lab of its own (`test`), which it removes. `--from-nothing` also measures the first run on a
+Runs in a lab of its own (`e2e`), which it removes. `--from-nothing` also measures the first run on a
 machine: it purges the built images first, so that the next `make lab` builds them again.
 """
 
@@ -22,7 +22,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-LAB = "test"
+LAB = "e2e"
 GOALS = {"from nothing": 15 * 60, "from no droplets": 6 * 60, "converge, nothing to do": 90}
 """Seconds on 2 cores."""
 

@@ -1,4 +1,4 @@
-"""The whole instance in a lab of its own (`test`), as `make lab` makes it, and hands to work on it."""
+"""The whole instance in a lab of its own (`e2e`), as `make lab` makes it, and hands to work on it."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def run(*command: str | Path, env: dict[str, str] | None = None, stdin: str | No
 
 
 class TestLab:
-    """The lab `test`: its commands, its droplets, its instance."""
+    """The lab `e2e`: its commands, its droplets, its instance."""
 
     __test__ = False
-    settings = Lab.load("test")
+    settings = Lab.load("e2e")
 
     def __call__(self, *arguments: str) -> Run:
         return run(BIN / "lab", "--name", self.settings.name, *arguments)

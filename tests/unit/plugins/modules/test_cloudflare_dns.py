@@ -383,7 +383,7 @@ def test_refuses_before_any_call(script: Any, run: Any, records: Any, message: s
     ],
 )
 def test_refuses_what_the_zone_forbids(script: Any, run: Any, there: Any, wanted: Any) -> None:
-    zone(script, stored("1", *there, name="x.social.test"))
+    zone(script, stored("1", there[0], there[1], name="x.social.test"))
     message = run("cloudflare_dns", arguments({"name": "x", **wanted}, exclusive=True))["msg"]
     assert message == (
         f"Nothing was changed. x.social.test: {wanted['type']} {wanted['content']} cannot stand beside the "
@@ -484,3 +484,12 @@ def test_an_answer_that_is_no_list(script: Any, run: Any) -> None:
 
 def test_content_is_needed(script: Any, run: Any) -> None:
     assert "content" in run("cloudflare_dns", arguments({"type": "A"}))["msg"]
+
+
+def test_a_refusal_without_a_reason(script: Any, run: Any) -> None:
+    script.expect("GET", RECORDS, query=PAGE, status=418, answer={"teapot": True})
+    message = run("cloudflare_dns", arguments(A))["msg"]
+    assert message.endswith(
+        '418 an answer that is JSON without a reason ({"teapot": true}). Change what was asked '
+        "for, then run again."
+    )

@@ -60,8 +60,8 @@ def test_wrong_key(script: Any, run: Any) -> None:
     script.expect("GET", "/v3/tracking_settings", status=401, answer=body)
     result = run("sendgrid_tracking", {"region": "eu"})
     assert result["msg"] == (
-        "GET https://api.eu.sendgrid.com/v3/tracking_settings: 401 The provided authorization grant is invalid."
-        " Set a valid token in api_key or SENDGRID_API_KEY."
+        "GET https://api.eu.sendgrid.com/v3/tracking_settings: 401 The provided authorization grant is "
+        "invalid. Set a valid token in api_key or SENDGRID_API_KEY."
     )
     assert result["failure"] == {
         "call": "GET https://api.eu.sendgrid.com/v3/tracking_settings",
@@ -90,3 +90,11 @@ def test_an_answer_that_tells_nothing(script: Any, run: Any) -> None:
     script.expect("GET", "/v3/tracking_settings", answer={"result": [{"name": "click", "enabled": True}]})
     message = run("sendgrid_tracking", {})["msg"]
     assert "the answer does not tell of open, subscription, google_analytics" in message
+
+
+def test_a_refusal_without_a_reason(script: Any, run: Any) -> None:
+    script.expect("GET", "/v3/tracking_settings", status=404, answer={})
+    message = run("sendgrid_tracking", {})["msg"]
+    assert message.endswith(
+        "404 an answer that is JSON without a reason ({}). Change what was asked for, then run again."
+    )

@@ -59,7 +59,7 @@ def _pem(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings["certificates"].items():
         if value and "-----BEGIN CERTIFICATE-----" not in value:
             yield f"{name} is not a certificate in PEM form (it begins with -----BEGIN CERTIFICATE-----)."
-    if not re.search(r"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----", settings["private_key"]):
+    if not re.search(r"-----BEGIN (RSA |EC )?PRIVATE KEY-----", settings["private_key"]):
         yield "mastodon_tls_private_key is not an unencrypted private key in PEM form."
 
 

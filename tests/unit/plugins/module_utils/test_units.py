@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.vmstio.mastodon.plugins.module_utils._units import UnitsError, apply
+
+
+class Systemd:
+    """Answers `systemctl show`, notes what else is called."""
+
+    def __init__(self, *units: dict[str, str], fail: str = "") -> None:
+        self.units = {unit["Id"]: unit for unit in units}
+        self.fail = fail
+        self.calls: list[str] = []
+
+    def __call__(self, argv: list[str]) -> tuple[int, str, str]:
+        if argv[0] == "journalctl":
+            return 0, "the reason\n", ""
+        if argv[1] == "show":
+            names = argv[argv.index("--") + 1 :]
+            blocks = ["".join(f"{k}={v}\n" for k, v in self.units[name].items()) for name in names]
+            return 0, "\n".join(blocks), ""
+        call = " ".join(argv[1:])
+        self.calls.append(call)
+        if call == self.fail:
+            return 1, "", "Job failed"
+        if argv[1] == "start" and self.units[argv[2]]["ConditionResult"] == "yes":
+            self.units[argv[2]]["ActiveState"] = "active"
+        return 0, "", ""
+
+
+def unit(name: str, started_ago: float = 10, **changes: str) -> dict[str, str]:
+    monotonic = str(int((time.monotonic() - started_ago) * 1e6))
+    return {
+        "Id": name,
+        "LoadState": "loaded",
+        "ActiveState": "active",
+        "UnitFileState": "enabled",
+        "NeedDaemonReload": "no",
+        "FragmentPath": "",
+        "DropInPaths": "",
+        "ConditionResult": "yes",
+        "ConditionTimestampMonotonic": monotonic,
+        "ExecMainStartTimestampMonotonic": monotonic,
+        "InactiveExitTimestampMonotonic": monotonic,
+        "StateChangeTimestampMonotonic": monotonic,
+        **changes,
+    }
+
+
+def wanted(name: str, **options: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "enabled": True,
+        "state": "started",
+        "restart_on": None,
+        "reload_on": None,
+        **options,
+    }
+
+
+def run(systemd: Systemd, *entries: dict[str, Any], check: bool = False) -> list[str]:
+    return apply(list(entries), systemd, daemon_reload=False, check=check).actions
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    file = tmp_path / "settings"
+    file.write_text("x")
+    return file
+
+
+def aged(file: Path, seconds: float) -> str:
+    os.utime(file, (time.time() - seconds,) * 2)
+    return str(file)
+
+
+def test_what_is_in_place_stays() -> None:
+    systemd = Systemd(unit("a.service"), unit("b.timer"))
+    assert run(systemd, wanted("a.service", restart_on=[]), wanted("b.timer")) == []
+    assert systemd.calls == []
+
+
+def test_enables_and_starts_in_order() -> None:
+    systemd = Systemd(
+        unit("a.service", ActiveState="inactive", UnitFileState="disabled"),
+        unit("b.service", ActiveState="failed"),
+    )
+    run(systemd, wanted("a.service"), wanted("b.service"))
+    assert systemd.calls == ["enable a.service", "start a.service", "start b.service"]
+
+
+def test_stops_and_disables() -> None:
+    systemd = Systemd(unit("a.timer"))
+    run(systemd, wanted("a.timer", enabled=False, state="stopped"))
+    assert systemd.calls == ["disable a.timer", "stop a.timer"]
+
+
+def test_restarts_what_started_before_its_file_changed(file: Path) -> None:
+    path = aged(file, 5)
+    assert run(Systemd(unit("a.service", 10)), wanted("a.service", restart_on=[path])) == [
+        "restart a.service"
+    ]
+    assert run(Systemd(unit("a.service", 1)), wanted("a.service", restart_on=[path])) == []
+    assert run(Systemd(unit("a.service", 10)), wanted("a.service")) == []
+
+
+def test_a_new_link_is_a_change_also_where_its_target_is_old(file: Path, tmp_path: Path) -> None:
+    aged(file, 100)
+    (tmp_path / "current").symlink_to(file)
+    entry = wanted("a.service", restart_on=[str(tmp_path / "current")])
+    assert run(Systemd(unit("a.service", 10)), entry) == ["restart a.service"]
+
+
+def test_the_units_own_file_counts(file: Path) -> None:
+    systemd = Systemd(unit("a.service", 10, FragmentPath=aged(file, 5)))
+    assert run(systemd, wanted("a.service", restart_on=[])) == ["restart a.service"]
+
+
+def test_reloads_where_the_last_change_of_state_is_older_than_the_file(file: Path) -> None:
+    path = aged(file, 5)
+    assert run(Systemd(unit("a.service")), wanted("a.service", reload_on=[path])) == ["reload a.service"]
+    fresh = unit("a.service", StateChangeTimestampMonotonic=str(int(time.monotonic() * 1e6)))
+    assert run(Systemd(fresh), wanted("a.service", reload_on=[path])) == []
+
+
+def test_a_timer_has_no_main_process(file: Path) -> None:
+    timer = unit("a.timer", 10)
+    del timer["ExecMainStartTimestampMonotonic"]
+    assert run(Systemd(timer), wanted("a.timer", restart_on=[aged(file, 5)])) == ["restart a.timer"]
+
+
+def test_outdated_configuration_is_reloaded_first() -> None:
+    systemd = Systemd(unit("a.service", NeedDaemonReload="yes"))
+    run(systemd, wanted("a.service"))
+    assert systemd.calls == ["daemon-reload"]
+
+
+def test_check_mode_predicts_and_does_nothing() -> None:
+    missing = unit("a.service", LoadState="not-found", ActiveState="inactive", UnitFileState="")
+    systemd = Systemd(missing)
+    assert run(systemd, wanted("a.service"), check=True) == ["enable a.service", "start a.service"]
+    assert systemd.calls == []
+
+
+def test_a_missing_unit_is_named() -> None:
+    systemd = Systemd(unit("a.service", LoadState="not-found", ActiveState="inactive", UnitFileState=""))
+    with pytest.raises(UnitsError, match=r"a\.service does not exist"):
+        run(systemd, wanted("a.service"))
+
+
+def test_a_missing_unit_may_be_stopped() -> None:
+    systemd = Systemd(unit("a.service", LoadState="not-found", ActiveState="inactive", UnitFileState=""))
+    assert run(systemd, wanted("a.service", enabled=False, state="stopped")) == []
+
+
+def test_a_unit_that_its_condition_keeps_back_is_no_change() -> None:
+    systemd = Systemd(unit("swap.service", ActiveState="inactive", ConditionResult="no"))
+    assert run(systemd, wanted("swap.service")) == []
+    assert systemd.calls == ["start swap.service"]
+
+
+def test_a_failed_start_shows_the_journal_and_stops_there() -> None:
+    systemd = Systemd(
+        unit("a.service", ActiveState="inactive"),
+        unit("b.service", ActiveState="inactive"),
+        fail="start a.service",
+    )
+    with pytest.raises(UnitsError, match=r"Job failed\nThe journal of a\.service ends with:\nthe reason"):
+        run(systemd, wanted("a.service"), wanted("b.service"))
+    assert "start b.service" not in systemd.calls

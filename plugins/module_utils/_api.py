@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +88,3 @@ class Retry:
         if asked is not None:
             return asked if asked <= self.cap else None
         return min(self.first * 2.0 ** (attempt - 1), self.cap)
-
-
-Sleep = Callable[[float], None]

@@ -22,7 +22,6 @@ from typing import Any
 from ._api import (
     ApiError,
     Retry,
-    Sleep,
     UnclearError,
     excerpt,
     hide,
@@ -60,12 +59,10 @@ class DigitalOcean:
         ca_file: str | None = None,
         timeout: float = 30.0,
         retry: Retry | None = None,
-        sleep: Sleep = time.sleep,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._token = token
         self._retry = retry or Retry()
-        self._sleep = sleep
         self._resume = 0.0
         self._lock = threading.Lock()
         if not token:
@@ -171,7 +168,7 @@ class DigitalOcean:
 
     def rest(self, attempt: int) -> None:
         """Waits before a caller tries again after an UnclearError, the `attempt`th (from 1)."""
-        self._sleep(self._retry.pause(attempt) or self._retry.cap)
+        time.sleep(self._retry.pause(attempt) or self._retry.cap)
 
     def _all_pages(
         self, call: str, function: Callable[..., Any], *, scopes: str, **filters: Any
@@ -246,7 +243,7 @@ class DigitalOcean:
         with self._lock:
             pause = self._resume - time.monotonic()
         if pause > 0:
-            self._sleep(pause)
+            time.sleep(pause)
 
     def _rest(self, pause: float) -> None:
         with self._lock:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from ._api import ApiError, Retry, Sleep, UnclearError, excerpt, hide, retry_after
+from ._api import ApiError, Retry, UnclearError, excerpt, hide, retry_after
 from ._version import USER_AGENT
 
 _REPEATABLE = frozenset({408, 429, 500, 502, 503, 504})
@@ -139,14 +139,12 @@ class JsonApi:
         ca_file: str | None = None,
         timeout: float = 30.0,
         retry: Retry | None = None,
-        sleep: Sleep = time.sleep,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._token = token
         self._token_advice = f"Set a valid token in {option} or {variable}."
         self._retry = retry or Retry()
-        self._sleep = sleep
         url = urlsplit(self.endpoint)
         if not token:
             raise ApiError(
@@ -223,11 +221,11 @@ class JsonApi:
             pause = self._retry.pause(attempt, asked) if again else None
             if pause is None:
                 raise failure
-            self._sleep(pause)
+            time.sleep(pause)
 
     def rest(self, attempt: int) -> None:
         """Waits before a caller tries again after an UnclearError, the `attempt`th (from 1)."""
-        self._sleep(self._retry.pause(attempt) or self._retry.cap)
+        time.sleep(self._retry.pause(attempt) or self._retry.cap)
 
     def _asked(self, headers: Mapping[str, str]) -> float | None:
         """Seconds that the answer asks to wait."""

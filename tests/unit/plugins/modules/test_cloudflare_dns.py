@@ -326,7 +326,7 @@ def test_many_changes_are_several_batches(script: Any, run: Any) -> None:
                 {"name": "x", "type": "TXT", "content": "t"},
                 {"name": "x", "type": "CNAME", "content": "b.test"},
             ],
-            "x.social.test: CNAME b.test cannot stand beside TXT t; keep one of them.",
+            "x.social.test: TXT t cannot stand beside CNAME b.test; keep one of them.",
         ),
         ([{**A, "ttl": 60}, {**A, "ttl": 90}], "social.test A: is listed twice with different attributes."),
         ([A, {**A, "state": "absent"}], "social.test A: is both wanted and to be absent."),

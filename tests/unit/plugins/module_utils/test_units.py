@@ -64,7 +64,7 @@ def wanted(name: str, **options: Any) -> dict[str, Any]:
 
 
 def run(systemd: Systemd, *entries: dict[str, Any], check: bool = False) -> list[str]:
-    return apply(list(entries), systemd, daemon_reload=False, check=check).actions
+    return list(apply(list(entries), systemd, daemon_reload=False, check=check).actions)
 
 
 @pytest.fixture(name="file")

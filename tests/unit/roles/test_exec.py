@@ -1,0 +1,299 @@
+"""What exec's programs decide and refuse; what they run is tested on a real host."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+Program = Callable[[str], ModuleType]
+KEYS = {
+    "secret_key_base": "a" * 128,
+    "active_record_encryption_primary_key": "p" * 32,
+    "active_record_encryption_deterministic_key": "d" * 32,
+    "active_record_encryption_key_derivation_salt": "s" * 32,
+    "vapid_private_key": "x",
+    "vapid_public_key": "y",
+}
+
+
+@pytest.fixture(name="release")
+def _release(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = program("exec/mastodon_release")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "SETTINGS", tmp_path / "release.json")
+    (tmp_path / "release.json").write_text(json.dumps({"keep": 1}))
+    (tmp_path / "releases").mkdir()
+    return module
+
+
+def deploy(module: ModuleType, version: str, *, complete: bool = True) -> None:
+    path = module.ROOT / "releases" / version
+    path.mkdir()
+    if complete:
+        (path / module.MARKER).write_text("{}")
+        (module.ROOT / "current").unlink(missing_ok=True)
+        (module.ROOT / "current").symlink_to(f"releases/{version}")
+
+
+@pytest.mark.parametrize(
+    ("deployed", "wanted"),
+    [
+        ("v4.6.0", "v4.6.0"),
+        ("v4.6.0", "v4.6.5"),
+        ("v4.6.9", "v4.7.0"),
+        ("v4.7.3", "v5.0.0"),
+        ("v4.9.0", "v4.10.0"),
+    ],
+)
+def test_steps_that_mastodon_can_do(release: ModuleType, deployed: str, wanted: str) -> None:
+    deploy(release, deployed)
+    release.check_step(wanted)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "wanted", "expected"),
+    [
+        ("v4.6.5", "v4.6.4", "v4.6.5 is deployed and v4.6.4 is older"),
+        ("v4.10.0", "v4.9.0", "is older"),
+        ("v5.0.0", "v4.9.0", "is older"),
+        ("v4.5.0", "v4.7.0", "skips a minor version. Upgrade to a release of v4.6 first"),
+        ("v4.7.0", "v5.1.0", "skips a minor version. Upgrade to a release of v5.0 first"),
+        ("v4.7.0", "v6.0.0", "skips a minor version"),
+        ("v4.7.0", "main", "'main' is not a release"),
+    ],
+)
+def test_steps_that_are_refused(release: ModuleType, deployed: str, wanted: str, expected: str) -> None:
+    deploy(release, deployed)
+    for verb in (release.build, release.activate):
+        with pytest.raises(release.ReleaseError, match=re.escape(expected)):
+            verb(wanted, dry_run=False)
+
+
+def test_the_first_release_may_be_any(release: ModuleType) -> None:
+    release.check_step("v4.7.3")
+
+
+def test_a_complete_release_is_not_built_again(release: ModuleType) -> None:
+    deploy(release, "v4.6.0")
+    assert release.build("v4.6.0", dry_run=False) == {"changed": False, "version": "v4.6.0"}
+
+
+def test_an_incomplete_release_is_not_activated(release: ModuleType) -> None:
+    deploy(release, "v4.6.0")
+    deploy(release, "v4.7.0", complete=False)
+    with pytest.raises(release.ReleaseError, match=r"v4\.7\.0 is not built completely"):
+        release.activate("v4.7.0", dry_run=False)
+    assert release.current() == "v4.6.0"
+
+
+def test_activation_is_one_step_and_then_none(release: ModuleType) -> None:
+    deploy(release, "v4.7.0")
+    deploy(release, "v4.6.0")
+    assert release.activate("v4.7.0", dry_run=True)["changed"] is True
+    assert release.current() == "v4.6.0"
+    assert release.activate("v4.7.0", dry_run=False)["changed"] is True
+    assert release.current() == "v4.7.0"
+    assert release.activate("v4.7.0", dry_run=False)["changed"] is False
+
+
+def test_pruning_keeps_what_is_current_kept_or_running(
+    release: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("v4.4.0", "v4.5.0", "v4.6.0", "v4.7.0"):
+        deploy(release, version)
+    monkeypatch.setattr(release, "in_use", lambda: {release.ROOT / "releases/v4.4.0/tmp"})
+    assert release.prune() == {"changed": True, "removed": ["v4.5.0"]}
+    assert sorted(path.name for path in (release.ROOT / "releases").iterdir()) == [
+        "v4.4.0",
+        "v4.6.0",
+        "v4.7.0",
+    ]
+
+
+def test_the_check_names_fixes_of_the_series(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(release, "v4.6.0")
+    (release.ROOT / "release.json").write_text(json.dumps({"repository": "r"}))
+    tags = "\n".join(f"0\trefs/tags/{tag}" for tag in ("v4.5.9", "v4.6.2", "v4.7.0", "v4.7.0-rc.1"))
+    answer = type("Result", (), {"returncode": 0, "stdout": tags, "stderr": ""})
+    monkeypatch.setattr(release.subprocess, "run", lambda *_, **__: answer)
+    assert release.check() == (
+        "<4>v4.6.0 is deployed and v4.7.0 is the newest release; v4.6.2 has fixes, maybe of security, "
+        "for the deployed series."
+    )
+
+
+@pytest.fixture(name="secrets")
+def _secrets(program: Program, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = program("exec/mastodon_secrets")
+    monkeypatch.setattr(module, "database_has_data", lambda: False)
+    return module
+
+
+def with_data(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "database_has_data", lambda: True)
+
+
+def test_missing_secrets_are_made_once(secrets: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = secrets.ensure({}, {})
+    assert set(made) == set(secrets.NAMES)
+    assert re.fullmatch(r"[0-9a-f]{128}", made["secret_key_base"])
+    assert all(re.fullmatch(r"[A-Za-z0-9]{32}", made[name]) for name in secrets.ENCRYPTION)
+    assert len(set(made.values())) == len(made)
+    with_data(secrets, monkeypatch)
+    assert secrets.ensure({}, made) == made
+
+
+def test_the_vapid_pair_belongs_together(secrets: ModuleType) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    pair = secrets.vapid_pair()
+    private, public = (base64.urlsafe_b64decode(pair[name]) for name in secrets.VAPID)
+    key = ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1())
+    point = key.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
+    assert point == public
+
+
+@pytest.mark.parametrize("name", list(KEYS))
+def test_a_lost_secret_is_not_made_anew_over_data(
+    secrets: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with_data(secrets, monkeypatch)
+    kept = {key: value for key, value in KEYS.items() if key != name}
+    with pytest.raises(secrets.SecretsError, match=f"{name} is neither in mastodon_secrets nor in"):
+        secrets.ensure({}, kept)
+
+
+def test_another_encryption_key_is_refused_over_data(
+    secrets: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"active_record_encryption_primary_key": "z" * 32}
+    assert secrets.ensure(given, KEYS)["active_record_encryption_primary_key"] == "z" * 32
+    with_data(secrets, monkeypatch)
+    with pytest.raises(secrets.SecretsError) as error:
+        secrets.ensure(given, KEYS)
+    assert "z" * 32 not in str(error.value)
+    assert "p" * 32 not in str(error.value)
+
+
+def test_the_settings_may_bring_a_lost_secret_back(
+    secrets: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_data(secrets, monkeypatch)
+    assert secrets.ensure(KEYS, {}) == KEYS
+
+
+class Database:
+    """Answers the queries of mastodon-migrate."""
+
+    def __init__(self, done: list[str] | None, duplicates: tuple[str, ...] = ()) -> None:
+        self.done, self.duplicates = done, duplicates
+
+    def __call__(self, query: str) -> list[str]:
+        if "to_regclass" in query:
+            return ["f" if self.done is None else "t"]
+        if "schema_migrations" in query:
+            return list(self.done or [])
+        if "information_schema" in query:
+            return ["1"]
+        return list(self.duplicates)
+
+
+@pytest.fixture(name="migrate")
+def _migrate(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = program("exec/mastodon_migrate")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "FIRST_SETUP", tmp_path / ".first-setup")
+    for path in (
+        "db/migrate/20250101000000_a.rb",
+        "db/migrate/20250103000000_c.rb",
+        "db/post_migrate/20250102000000_b.rb",
+    ):
+        file = tmp_path / "releases/v4.7.0" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return module
+
+
+def prepare(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, database: Database
+) -> list[tuple[str, bool]]:
+    """Let the module talk to `database`; returns the list in which the rails tasks appear."""
+    ran: list[tuple[str, bool]] = []
+
+    def rails(release: Path, task: str, *, skip_post: bool) -> None:
+        ran.append((task, skip_post))
+        files = [
+            *release.glob("db/migrate/*.rb"),
+            *([] if skip_post else release.glob("db/post_migrate/*.rb")),
+        ]
+        database.done = sorted({*(database.done or []), *(file.name[:14] for file in files)})
+
+    monkeypatch.setattr(module, "psql", database)
+    monkeypatch.setattr(module, "rails", rails)
+    return ran
+
+
+def test_an_empty_database_is_set_up(migrate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = prepare(migrate, monkeypatch, Database(None))
+    assert migrate.pre("v4.7.0", dry_run=False)["changed"] is True
+    assert ran == [("db:migrate", False), ("db:seed", False)]
+    assert migrate.pre("v4.7.0", dry_run=False)["changed"] is False
+
+
+def test_a_first_setup_that_was_cut_off_is_finished(
+    migrate: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.FIRST_SETUP.touch()
+    ran = prepare(migrate, monkeypatch, Database(["20250101000000", "20250102000000", "20250103000000"]))
+    assert migrate.pre("v4.7.0", dry_run=False)["changed"] is True
+    assert ("db:seed", False) in ran
+    assert not migrate.FIRST_SETUP.exists()
+
+
+def test_an_upgrade_has_two_phases(migrate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = prepare(migrate, monkeypatch, Database(["20250101000000"]))
+    assert migrate.pre("v4.7.0", dry_run=True)["changed"] is True
+    assert ran == []
+    assert migrate.pre("v4.7.0", dry_run=False)["changed"] is True
+    assert ran == [("db:migrate", True)]
+    assert migrate.pre("v4.7.0", dry_run=False)["changed"] is False
+    assert migrate.post("v4.7.0", dry_run=False)["changed"] is True
+    assert ran == [("db:migrate", True), ("db:migrate", False)]
+    assert migrate.post("v4.7.0", dry_run=False)["changed"] is False
+
+
+def test_a_newer_database_is_refused(migrate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = prepare(migrate, monkeypatch, Database(["20250101000000", "20260101000000"]))
+    with pytest.raises(migrate.MigrateError, match=r"newer than v4\.7\.0"):
+        migrate.pre("v4.7.0", dry_run=False)
+    assert ran == []
+
+
+def test_duplicate_uris_stop_the_upgrade_to_4_7(migrate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = prepare(migrate, monkeypatch, Database(["20250101000000"], ("https://a.test/x|2",)))
+    with pytest.raises(migrate.MigrateError, match=re.escape("https://a.test/x|2")):
+        migrate.pre("v4.7.0", dry_run=False)
+    assert ran == []
+
+
+def test_an_incomplete_release_is_named(migrate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(migrate, monkeypatch, Database([]))
+    with pytest.raises(migrate.MigrateError, match="has no migrations"):
+        migrate.pre("v4.8.0", dry_run=False)
+
+
+def test_environment_files_are_read_as_docker_reads_them(program: Program, tmp_path: Path) -> None:
+    file = tmp_path / "common.env"
+    file.write_text("# comment\nA=x = y\nB=Mastodon <a@b> # c\n\n")
+    found: Any = program("exec/mastodon_run").read(file)
+    assert found == {"A": "x = y", "B": "Mastodon <a@b> # c"}

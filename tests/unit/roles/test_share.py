@@ -1,0 +1,273 @@
+"""The share, published and taken: whole or not at all, also when somebody kills the publisher."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[3] / "roles/share/files/mastodon_share_publish.py"
+GROUP = os.getgid()
+Program = Callable[[str], ModuleType]
+
+
+@pytest.fixture(name="publisher")
+def _publisher(program: Program) -> ModuleType:
+    return program("share/mastodon_share_publish")
+
+
+@pytest.fixture(name="syncer")
+def _syncer(program: Program) -> ModuleType:
+    return program("share/mastodon_share_sync")
+
+
+@pytest.fixture(name="root")
+def _root(tmp_path: Path) -> Path:
+    root = tmp_path / "share"
+    root.mkdir()
+    return root
+
+
+def publish(
+    module: ModuleType, root: Path, *, keep: bool = False, dry_run: bool = False, **files: str
+) -> Any:
+    wanted = {name.replace("__", "/").replace("_", "."): text.encode() for name, text in files.items()}
+    return module.publish(root, wanted, keep=keep, group=GROUP, dry_run=dry_run)
+
+
+def check_whole(generation: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((generation / "manifest.json").read_text())
+    for name, sha in manifest["files"].items():
+        assert hashlib.sha256((generation / name).read_bytes()).hexdigest() == sha
+    return manifest
+
+
+def test_publishes_once(publisher: ModuleType, root: Path) -> None:
+    first = publish(publisher, root, common_env="A=1\n", tls__key="k")
+    assert first == {"changed": True, "generation": 1, "files": ["common.env", "tls/key"]}
+    assert check_whole(root / "current")["generation"] == 1
+    again = publish(publisher, root, common_env="A=1\n", tls__key="k")
+    assert again == {"changed": False, "generation": 1, "files": []}
+    assert [path.name for path in (root / "generations").iterdir()] == ["1"]
+
+
+def test_modes(publisher: ModuleType, root: Path) -> None:
+    publish(publisher, root, tls__key="k")
+    assert (root / "current/tls/key").stat().st_mode & 0o777 == 0o640
+    assert (root / "current/tls").stat().st_mode & 0o777 == 0o750
+
+
+def test_an_unchanged_file_keeps_its_time(publisher: ModuleType, root: Path) -> None:
+    publish(publisher, root, a="1", b="1")
+    before = (root / "current/a").stat().st_mtime_ns
+    assert publish(publisher, root, a="1", b="2")["files"] == ["b"]
+    assert (root / "current/a").stat().st_mtime_ns == before
+
+
+def test_a_file_that_is_not_named_goes_unless_kept(publisher: ModuleType, root: Path) -> None:
+    publish(publisher, root, a="1", b="1")
+    assert publish(publisher, root, keep=True, b="2")["files"] == ["b"]
+    assert (root / "current/a").read_text() == "1"
+    assert publish(publisher, root, b="2")["files"] == ["a"]
+    assert not (root / "current/a").exists()
+
+
+def test_a_dry_run_says_what_would_change(publisher: ModuleType, root: Path) -> None:
+    publish(publisher, root, a="1")
+    assert publish(publisher, root, dry_run=True, a="2") == {"changed": True, "generation": 2, "files": ["a"]}
+    assert (root / "current/a").read_text() == "1"
+
+
+def test_a_damaged_generation_is_published_anew(publisher: ModuleType, root: Path) -> None:
+    publish(publisher, root, a="1")
+    (root / "current/a").write_text("broken")
+    assert publish(publisher, root, a="1")["changed"] is True
+    assert (root / "current/a").read_text() == "1"
+
+
+def test_old_generations_go(publisher: ModuleType, root: Path) -> None:
+    for number in range(6):
+        publish(publisher, root, a=str(number))
+    assert sorted(path.name for path in (root / "generations").iterdir()) == ["4", "5", "6"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a//b", ".hidden", "manifest.json", "", "a\nb"])
+def test_names_stay_inside(publisher: ModuleType, name: str) -> None:
+    with pytest.raises(publisher.ShareError, match="cannot be the name of a file"):
+        publisher.wanted_files({"files": {name: {"content": "x"}}})
+
+
+@pytest.mark.parametrize("request_", [{}, [], {"files": []}, {"files": {}}])
+def test_an_empty_request_is_refused(publisher: ModuleType, request_: Any) -> None:
+    with pytest.raises(publisher.ShareError):
+        publisher.wanted_files(request_)
+
+
+def test_whenever_the_publisher_is_killed_a_reader_sees_a_whole_generation(root: Path) -> None:
+    """SIGKILL at many moments of its life, with a reader looking all the while."""
+    stop = threading.Event()
+    seen: list[int] = []
+    problems: list[Exception] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                seen.append(check_whole(Path(os.path.realpath(root / "current")))["generation"])
+            except FileNotFoundError as error:
+                # Before the first generation there is no link; after it, one can be pruned while it is read
+                # only if three newer ones came meanwhile.
+                if seen and (root / "generations" / str(seen[-1])).exists():
+                    problems.append(error)
+            except Exception as error:
+                problems.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    command = [sys.executable, str(PROGRAM), "--root", str(root), "--group", str(GROUP)]
+    chance = random.Random(1)
+    killed = 0
+    try:
+        for number in range(40):
+            content = {f"file{part}": {"content": f"{number} " * 5000} for part in range(20)}
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            assert process.stdin
+            process.stdin.write(json.dumps({"files": content}).encode())
+            process.stdin.close()
+            time.sleep(chance.uniform(0, 0.12))
+            process.send_signal(signal.SIGKILL)
+            killed += process.wait() == -signal.SIGKILL
+        result = subprocess.run(
+            command, input=json.dumps({"files": {"a": {"content": "last"}}}), text=True, check=False
+        )
+    finally:
+        stop.set()
+        reader.join()
+    assert result.returncode == 0
+    assert killed > 5
+    assert problems == []
+    assert (root / "current/a").read_text() == "last"
+    assert not list((root / "generations").glob(".new*"))
+
+
+class Directory:
+    """A transport that copies from a share on this disk."""
+
+    def __init__(self, module: ModuleType, root: Path) -> None:
+        self.module, self.root, self.up = module, root, True
+
+    def fetch(self, path: str, target: Path) -> None:
+        if not self.up:
+            raise self.module.Unreachable("no answer")
+        subprocess.run(["cp", "-rL", "--no-target-directory", str(self.root / path), str(target)], check=True)
+
+
+@pytest.fixture(name="copy")
+def _copy(tmp_path: Path) -> Path:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    return copy
+
+
+@pytest.fixture(name="as_root")
+def _as_root(syncer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests do not run as root everywhere; owners are looked at where they matter, on a real host."""
+    monkeypatch.setattr(syncer.os, "chown", lambda *_: None)
+
+
+@pytest.mark.usefixtures("as_root")
+class TestSync:
+    def test_takes_a_generation_whole(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        publish(publisher, root, common_env="A=1\n", tls__key="k")
+        transport = Directory(syncer, root)
+        assert syncer.take(copy, transport, GROUP) == ["common.env", "tls/key"]
+        assert check_whole(copy / "current")["generation"] == 1
+        assert syncer.take(copy, transport, GROUP) is None
+
+    def test_what_changed_is_as_young_as_the_switch_and_the_rest_as_old_as_before(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        publish(publisher, root, a="1", b="1")
+        syncer.take(copy, Directory(syncer, root), GROUP)
+        old = (copy / "current/a").stat().st_mtime_ns
+        publish(publisher, root, a="1", b="2")
+        os.utime(root / "current/b", (1, 1))
+        switched = time.time()
+        assert syncer.take(copy, Directory(syncer, root), GROUP) == ["b"]
+        assert (copy / "current/a").stat().st_mtime_ns == old
+        assert (copy / "current/b").stat().st_mtime >= switched - 1
+
+    def test_one_wrong_byte_is_refused(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        publish(publisher, root, a="1")
+        syncer.take(copy, Directory(syncer, root), GROUP)
+        publish(publisher, root, a="2")
+        (root / "current/a").write_text("3")
+        with pytest.raises(syncer.Refused, match="a has not the checksum of the manifest"):
+            syncer.take(copy, Directory(syncer, root), GROUP)
+        assert (copy / "current/a").read_text() == "1"
+        assert not list((copy / "generations").glob(".new*"))
+
+    def test_a_missing_file_is_refused(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        publish(publisher, root, a="1", b="2")
+        (root / "current/b").unlink()
+        with pytest.raises(syncer.Refused, match="b is missing"):
+            syncer.take(copy, Directory(syncer, root), GROUP)
+        assert not (copy / "current").exists()
+
+    @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x"])
+    def test_a_manifest_cannot_point_outside(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path, name: str
+    ) -> None:
+        publish(publisher, root, a="1")
+        (root / "current/manifest.json").write_text(json.dumps({"generation": 1, "files": {name: "0" * 64}}))
+        with pytest.raises(syncer.Refused, match="right form"):
+            syncer.take(copy, Directory(syncer, root), GROUP)
+
+    def test_a_damaged_copy_is_mended(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        publish(publisher, root, a="1")
+        syncer.take(copy, Directory(syncer, root), GROUP)
+        (copy / "current/a").write_text("broken")
+        assert syncer.take(copy, Directory(syncer, root), GROUP) == ["a"]
+        assert (copy / "current/a").read_text() == "1"
+
+    def test_an_exec_that_was_set_up_anew_counts_from_one_again(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path, tmp_path: Path
+    ) -> None:
+        for number in range(4):
+            publish(publisher, root, a=str(number))
+        syncer.take(copy, Directory(syncer, root), GROUP)
+        other = tmp_path / "other"
+        other.mkdir()
+        publish(publisher, other, a="new")
+        assert syncer.take(copy, Directory(syncer, other), GROUP) == ["a"]
+        assert (copy / "current/a").read_text() == "new"
+
+    def test_an_exec_that_does_not_answer_leaves_the_copy(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        publish(publisher, root, a="1")
+        transport = Directory(syncer, root)
+        syncer.take(copy, transport, GROUP)
+        transport.up = False
+        with pytest.raises(syncer.Unreachable):
+            syncer.take(copy, transport, GROUP)
+        assert check_whole(copy / "current")["generation"] == 1

@@ -17,7 +17,7 @@ def _variables(host: Any) -> dict[str, Any]:
 
 @pytest.fixture(name="shell")
 def _shell(host: Any) -> Shell:
-    """Runs a command as root and returns what it prints; where it fails, says so with the end of the journal."""
+    """Runs a command as root, returns what it prints; where it fails, says so with the end of the journal."""
 
     def run(*argv: str, fails: bool = False) -> str:
         result = host.run(shlex.join(argv))

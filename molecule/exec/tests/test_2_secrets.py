@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 Shell = Callable[..., str]
 REPOSITORY = Path(__file__).resolve().parents[3]
+EXTRA = {"mastodon_version": "v4.6.0", "mastodon_extra_environment": {"RAILS_LOG_LEVEL": "warn"}}
 FILE = "/etc/mastodon/secrets.json"
 
 
@@ -59,10 +61,7 @@ def test_the_output_of_a_run_holds_no_secret(request: pytest.FixtureRequest, sec
     result = subprocess.run(
         [
             *("ansible-playbook", "--inventory", inventory, "-vvv", "--diff"),
-            *(
-                "--extra-vars",
-                "mastodon_version=v4.6.0 mastodon_extra_environment={'RAILS_LOG_LEVEL':'warn'}",
-            ),
+            *("--extra-vars", json.dumps(EXTRA)),
             str(REPOSITORY / "molecule/exec/converge.yml"),
         ],
         cwd=REPOSITORY,

@@ -1,9 +1,9 @@
 """`make test`: runs the parts, keeps each one's output in tests/output/, closes with one line of totals.
 
-Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, molecule, e2e. Part vm runs
-only when it is named: it boots virtual machines, which is slow where they are emulated. A part is a list of
-checks; a check is a command, or a pytest run whose own counts are added up. All run, also after a failure;
-the exit code is 1 if anything failed.
+Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, machines, standin,
+molecule, e2e. Part vm runs only when it is named: it boots virtual machines, which is slow where they are
+emulated. A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All
+run, also after a failure; the exit code is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"
-PARTS = ("lint", "unit", "contract", "molecule", "e2e")
+PARTS = ("lint", "unit", "contract", "machines", "standin", "molecule", "e2e")
 VM_SCENARIOS = {"share"}
 """Molecule scenarios of the part vm."""
 TAIL = 60
@@ -96,7 +96,7 @@ def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
         for name in sorted(VM_SCENARIOS):
             yield Check(f"molecule {name}", ("molecule", "test", "--scenario-name", name))
     else:
-        yield Check("pytest tests/e2e", ("pytest", "-q", "-x", "tests/e2e"), pytest=True)
+        yield Check(f"pytest tests/{part}", ("pytest", "-q", "-x", f"tests/{part}"), pytest=True)
 
 
 def counts(report: Path) -> Totals:

@@ -93,10 +93,13 @@ class TestLab:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[TestLab]:
+    """$KEEP_LAB goes on with the lab of the run before, and leaves it for the next."""
     lab = TestLab()
-    lab("down").must_succeed()
+    keep = bool(os.environ.get("KEEP_LAB"))
+    if not keep:
+        lab("down").must_succeed()
     yield lab
-    if not os.environ.get("KEEP_LAB"):
+    if not keep:
         lab("down").must_succeed()
 
 

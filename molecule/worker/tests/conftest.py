@@ -23,6 +23,11 @@ docker run --rm --network host --env-file common.env --env-file web.env \\
 """
 
 
+@pytest.fixture(name="lab", scope="session")
+def _lab() -> Lab:
+    return LAB
+
+
 @pytest.fixture(name="schema", scope="module", autouse=True)
 def _schema(host: Any) -> None:
     """What exec does before the workers: the database's schema, through the direct port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from lab.config import Lab
+
+LAB = Lab.load(os.environ.get("LAB_NAME", "test"))
 Shell = Callable[..., str]
 CURRENT = "/etc/mastodon/share/current"
 UNITS = ("mastodon-sidekiq@scheduler.service", "mastodon-sidekiq@general.service")
@@ -72,9 +76,9 @@ def test_memory_is_limited(shell: Shell) -> None:
     assert shell("systemctl show --value --property=MemoryMax %s", UNITS[0]) == str(700 * 1024 * 1024)
 
 
-def test_given_secrets_are_used_and_the_others_made(host: Any, variables_of: dict[str, Any]) -> None:
+def test_given_secrets_are_used_and_the_others_made(host: Any) -> None:
     kept = json.loads(host.file("/etc/mastodon/secrets.json").content_string)
-    folder = Path(variables_of["inventory_dir"]).parent / "flipped"
+    folder = LAB.state / "flipped"
     assert kept["secret_key_base"] == (folder / "secret_key_base").read_text().strip()
     assert kept["active_record_encryption_primary_key"] == (folder / "primary").read_text().strip()
     assert re.fullmatch(r"[A-Za-z0-9_-]{87}=", kept["vapid_public_key"])
@@ -97,16 +101,14 @@ def test_timers(host: Any) -> None:
     assert host.service("mastodon-secrets-copy.timer").is_enabled
 
 
-def test_only_the_admins_key_opens_the_copy_of_the_secrets(
-    host: Any, shell: Shell, variables_of: dict[str, Any]
-) -> None:
+def test_only_the_admins_key_opens_the_copy_of_the_secrets(host: Any, shell: Shell) -> None:
     shell("systemctl start mastodon-secrets-copy.service")
     copies = shell("ls /var/backups/secrets").split()
     assert len(copies) == 1
     copy = f"/var/backups/secrets/{copies[0]}"
     assert host.file(copy).mode == 0o600
     assert "BEGIN" not in host.file(copy).content[:20].decode(errors="replace")
-    key = Path(variables_of["inventory_dir"]).parent / "ssh" / "id_ed25519"
+    key = LAB.state / "ssh" / "id_ed25519"
     host.run("install -m 0600 /dev/null /root/key && printf '%%s' %s > /root/key", key.read_text())
     opened = shell("age --decrypt --identity /root/key %s", copy)
     host.run("rm /root/key")
@@ -118,10 +120,10 @@ def test_the_owners_account_was_made_once(shell: Shell) -> None:
     assert shell("psql service=mastodon -XAtc %s", query) == "1"
     role = (
         "select r.name from users u join user_roles r on r.id = u.role_id "
-        "where u.email = 'captain@social.test'"
+        "where u.email = 'captain@mail.lab.internal'"
     )
     assert shell("psql service=mastodon -XAtc %s", role) == "Owner"
-    assert json.loads(shell("mastodon-owner captain captain@social.test")) == {"changed": False}
+    assert json.loads(shell("mastodon-owner captain captain@mail.lab.internal")) == {"changed": False}
 
 
 def test_firewall(shell: Shell, variables_of: dict[str, Any]) -> None:

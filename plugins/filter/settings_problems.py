@@ -67,7 +67,12 @@ def _secrets(secrets: Mapping[str, str]) -> Iterator[str]:
     for name, value in secrets.items():
         if name not in _SECRETS:
             yield f"mastodon_secrets.{name} is unknown; the names are {', '.join(_SECRETS)}."
-        elif value and not _SECRETS[name][0].fullmatch(value):
+        elif not value:
+            yield (
+                f"mastodon_secrets.{name} is empty: give the value that the instance runs with, or leave the "
+                "name out for a new instance, which makes its own."
+            )
+        elif not _SECRETS[name][0].fullmatch(value):
             yield f"mastodon_secrets.{name} has not the right shape: {_SECRETS[name][1]}."
     if bool(secrets.get("vapid_private_key")) != bool(secrets.get("vapid_public_key")):
         yield "mastodon_secrets: vapid_private_key and vapid_public_key are a pair; give both or neither."

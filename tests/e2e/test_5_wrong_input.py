@@ -62,8 +62,8 @@ def test_unreachable_api(copy: Path) -> None:
 
 
 def test_missing_encryption_key(copy: Path) -> None:
-    secrets = '{"mastodon_secrets": {"ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY": ""}}'
-    refuses(site(copy, "-e", secrets), "ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY")
+    secrets = '{"mastodon_secrets": {"active_record_encryption_primary_key": ""}}'
+    refuses(site(copy, "-e", secrets), "active_record_encryption_primary_key")
 
 
 @pytest.mark.parametrize("version", ["4.7", "latest", "v4.2.9"])

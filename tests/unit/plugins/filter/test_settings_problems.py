@@ -61,6 +61,7 @@ def test_good_settings_have_no_problem() -> None:
         ({"private_network": "10.118.0.1/20"}, "has host bits set"),
         ({"private_network": "203.0.114.0/24"}, "is public"),
         ({"secrets": {"otp_secret": "x"}}, "mastodon_secrets.otp_secret is unknown"),
+        ({"secrets": {"secret_key_base": ""}}, "secret_key_base is empty"),
         ({"secrets": {"secret_key_base": "abc"}}, "secret_key_base has not the right shape"),
         ({"secrets": {"vapid_private_key": "A" * 43}}, "are a pair; give both or neither"),
         ({"extra_environment": {"LOCAL_DOMAIN": "x"}}, "LOCAL_DOMAIN is rendered from another setting"),

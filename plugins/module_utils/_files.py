@@ -13,7 +13,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,3 +168,13 @@ def apply_entry(entry: Mapping[str, Any], outcome: Outcome, *, check: bool) -> N
             changed = _attributes(path, mode, owner, check=check) or changed
     if changed:
         outcome.changed_paths.append(str(path))
+
+
+def purge(patterns: Sequence[str], kept: Sequence[str], outcome: Outcome, *, check: bool) -> None:
+    """Remove files that match one of `patterns` (absolute) and are not `kept`; directories stay."""
+    for pattern in patterns:
+        for path in sorted(Path("/").glob(pattern.lstrip("/"))):
+            if str(path) in kept or (path.is_dir() and not path.is_symlink()):
+                continue
+            _absent(path, check=check)
+            outcome.changed_paths.append(str(path))

@@ -98,6 +98,17 @@ def newest(paths: Sequence[str]) -> float:
     return found
 
 
+def others(patterns: Sequence[str], names: Sequence[str], run: Run) -> list[str]:
+    """Units that match one of `patterns` and are loaded, but are not among `names`."""
+    if not patterns:
+        return []
+    code, out, error = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--", *patterns])
+    if code:
+        raise UnitsError(f"systemctl list-units failed: {error.strip()}")
+    loaded = [line.split()[0] for line in out.splitlines() if line.strip()]
+    return sorted(set(loaded) - set(names))
+
+
 def _must(run: Run, argv: list[str], unit: str) -> None:
     code, out, error = run(argv)
     if code:
@@ -114,8 +125,17 @@ def _act(run: Run, outcome: Outcome, argv: list[str], unit: str, *, check: bool)
         _must(run, ["systemctl", *argv], unit)
 
 
-def apply(wanted: Sequence[Mapping[str, Any]], run: Run, *, daemon_reload: bool, check: bool) -> Outcome:
+def apply(
+    wanted: Sequence[Mapping[str, Any]],
+    run: Run,
+    *,
+    daemon_reload: bool,
+    check: bool,
+    stop_others: Sequence[str] = (),
+) -> Outcome:
     """Apply `wanted` (`name`, `enabled`, `state`, `restart_on`, `reload_on`) in order.
+
+    Before that, units that match `stop_others` and are not wanted are stopped and disabled.
 
     Raises UnitsError at the first unit that cannot be brought into its state.
     """
@@ -126,6 +146,12 @@ def apply(wanted: Sequence[Mapping[str, Any]], run: Run, *, daemon_reload: bool,
         _act(run, outcome, ["daemon-reload"], "init.scope", check=check)
         if not check:
             units = read(names, run)
+    unwanted = others(stop_others, names, run)
+    for unit in read(unwanted, run) if unwanted else []:
+        if unit.active in ("active", "reloading", "activating"):
+            _act(run, outcome, ["stop", unit.name], unit.name, check=check)
+        if unit.enabled in ("enabled", "enabled-runtime"):
+            _act(run, outcome, ["disable", unit.name], unit.name, check=check)
     for entry, unit in zip(wanted, units, strict=True):
         if not unit.exists and not check and (entry["enabled"] or entry["state"] == "started"):
             raise UnitsError(

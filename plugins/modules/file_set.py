@@ -57,6 +57,11 @@ options:
       validate:
         description: Command that checks a new file before it takes its place; the word C(%s) stands for it.
         type: str
+  purge:
+    description: Patterns of absolute paths. Files that match but are not in O(files) are removed, last.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -81,7 +86,7 @@ changed_paths:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._files import FilesError, Outcome, apply_entry
+from ..module_utils._files import FilesError, Outcome, apply_entry, purge
 
 
 def main() -> None:
@@ -103,6 +108,7 @@ def main() -> None:
                 },
                 "required_if": [("state", "file", ["content"]), ("state", "link", ["target"])],
             },
+            "purge": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -110,6 +116,12 @@ def main() -> None:
     try:
         for entry in module.params["files"]:
             apply_entry(entry, outcome, check=module.check_mode)
+        purge(
+            module.params["purge"],
+            [entry["path"] for entry in module.params["files"]],
+            outcome,
+            check=module.check_mode,
+        )
     except (FilesError, OSError) as error:
         module.fail_json(
             msg=str(error), changed=bool(outcome.changed_paths), changed_paths=outcome.changed_paths

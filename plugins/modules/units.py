@@ -50,6 +50,11 @@ options:
         description: Paths whose change wants a reload.
         type: list
         elements: path
+  stop_others:
+    description: Patterns of unit names. Units that match but are not in O(units) are stopped and disabled.
+    type: list
+    elements: str
+    default: []
   daemon_reload:
     description: Reload systemd's configuration first, also where no listed unit asks for it.
     type: bool
@@ -100,6 +105,7 @@ def main() -> None:
                     "reload_on": {"type": "list", "elements": "path"},
                 },
             },
+            "stop_others": {"type": "list", "elements": "str", "default": []},
             "daemon_reload": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -115,6 +121,7 @@ def main() -> None:
             run,
             daemon_reload=module.params["daemon_reload"],
             check=module.check_mode,
+            stop_others=module.params["stop_others"],
         )
     except UnitsError as error:
         module.fail_json(msg=str(error))

@@ -203,3 +203,12 @@ def test_ssh_takes_keys_only(shell: Shell) -> None:
 
 def test_the_hosts_trusts_the_private_authority(shell: Shell) -> None:
     assert shell("curl", "-fsS", "https://mirror.lab.internal/_lab/health") == "ok"
+
+
+def test_sidekiq_stops_and_starts_cleanly(shell: Shell) -> None:
+    shell("systemctl", "restart", UNIT)
+    found = properties(shell, UNIT)
+    journal = shell("journalctl", "--no-pager", "--output=cat", "--unit", UNIT, "--lines=80")
+    assert "Received TSTP" in journal or "no longer accepting new work" in journal
+    assert "Failed with result" not in journal
+    assert found["NRestarts"] == "0"

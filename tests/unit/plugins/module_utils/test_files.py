@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.vmstio.mastodon.plugins.module_utils._files import FilesError, Outcome, apply_entry
+from ansible_collections.vmstio.mastodon.plugins.module_utils._files import (
+    FilesError,
+    Outcome,
+    apply_entry,
+    purge,
+)
 
 ME = {"owner": str(os.getuid()), "group": str(os.getgid())}
 
@@ -106,6 +111,18 @@ def test_a_directory_is_never_replaced(tmp_path: Path, options: dict[str, Any], 
     (tmp_path / "d").mkdir()
     with pytest.raises(FilesError, match=expected):
         apply(entry(tmp_path / "d", **options))
+
+
+def test_purge_removes_what_matches_and_is_not_kept(tmp_path: Path) -> None:
+    for name in ("a@1.service", "a@2.service", "b.service"):
+        (tmp_path / name).touch()
+    (tmp_path / "a@d.service").mkdir()
+    for check in (True, False):
+        outcome = Outcome()
+        purge([f"{tmp_path}/a@*.service"], [f"{tmp_path}/a@1.service"], outcome, check=check)
+        assert outcome.changed_paths == [f"{tmp_path}/a@2.service"]
+        assert (tmp_path / "a@2.service").exists() is check
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a@1.service", "a@d.service", "b.service"]
 
 
 def test_an_unknown_owner_is_named(tmp_path: Path) -> None:

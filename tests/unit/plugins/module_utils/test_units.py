@@ -24,6 +24,8 @@ class Systemd:
             names = argv[argv.index("--") + 1 :]
             blocks = ["".join(f"{k}={v}\n" for k, v in self.units[name].items()) for name in names]
             return 0, "\n".join(blocks), ""
+        if argv[1] == "list-units":
+            return 0, "".join(f"{name} loaded active running x\n" for name in self.units), ""
         call = " ".join(argv[1:])
         self.calls.append(call)
         if call == self.fail:
@@ -162,6 +164,12 @@ def test_a_unit_that_its_condition_keeps_back_is_no_change() -> None:
     systemd = Systemd(unit("swap.service", ActiveState="inactive", ConditionResult="no"))
     assert run(systemd, wanted("swap.service")) == []
     assert systemd.calls == ["start swap.service"]
+
+
+def test_others_of_a_kind_are_stopped_first() -> None:
+    systemd = Systemd(unit("a@1.service", ActiveState="inactive"), unit("a@2.service"))
+    apply([wanted("a@1.service")], systemd, daemon_reload=False, check=False, stop_others=["a@*.service"])
+    assert systemd.calls == ["stop a@2.service", "disable a@2.service", "start a@1.service"]
 
 
 def test_a_failed_start_shows_the_journal_and_stops_there() -> None:

@@ -255,7 +255,7 @@ def env_command(lab: Lab) -> None:
         "CLOUDFLARE_TOKEN": secrets["cloudflare_token"],
         "CLOUDFLARE_ENDPOINT": f"https://{lab.address('cloudflare')}/client/v4",
         "CLOUDFLARE_CA_FILE": str(lab.ca),
-        "SENDGRID_TOKEN": secrets["sendgrid_token"],
+        "SENDGRID_API_KEY": secrets["sendgrid_token"],
         "SENDGRID_ENDPOINT": f"https://{lab.address('sendgrid')}",
         "SENDGRID_CA_FILE": str(lab.ca),
     }.items():

@@ -143,7 +143,7 @@ class Provisioner:
         cache = self._valkey(valkey)
         found = self.await_droplets()
         address = self._await_load_balancer(balancer)
-        self._records(address)
+        self._zone()
         return Provisioned(database, cache, address, found)
 
     # -- account ----------------------------------------------------------------------------------------
@@ -354,23 +354,11 @@ class Provisioner:
 
     # -- others -----------------------------------------------------------------------------------------
 
-    def _records(self, address: str) -> None:
-        """The domain points to the load balancer."""
-        prefix = "/client/v4"
-        zones = self.cloudflare("GET", f"{prefix}/zones", name=DOMAIN)["result"]
-        zone = (
-            zones[0]["id"]
-            if zones
-            else self.cloudflare("POST", f"{prefix}/zones", {"name": DOMAIN, "type": "full"})["result"]["id"]
-        )
-        path = f"{prefix}/zones/{zone}/dns_records"
-        for name in (DOMAIN, f"*.{DOMAIN}"):
-            found = self.cloudflare("GET", path, type="A", name=name)["result"]
-            record = {"type": "A", "name": name, "content": address, "ttl": 60, "proxied": False}
-            if not found:
-                self.cloudflare("POST", path, record)
-            elif found[0]["content"] != address:
-                self.cloudflare("PUT", f"{path}/{found[0]['id']}", record)
+    def _zone(self) -> None:
+        """The domain's zone exists, without records: the playbooks make those."""
+        path = "/client/v4/zones"
+        if not self.cloudflare("GET", path, name=DOMAIN)["result"]:
+            self.cloudflare("POST", path, {"name": DOMAIN, "type": "full"})
 
     def _until(self, done: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + _WAIT_SECONDS

@@ -102,10 +102,12 @@ class Cloudflare(JsonApi):
         messages = "; ".join(f"{error.get('message')} (code {error.get('code')})" for error in errors)
         return errors[0].get("code"), messages
 
-    def _advice(self, code: str | int | None) -> str:
+    def _advice(self, code: str | int | None, scopes: str) -> str:
+        # Both are answered to a wrong token and to one that lacks a permission.
+        token = f"{self._token_advice} This call needs its permission {scopes}."
         return {
-            10000: self._token_advice,
-            9109: self._token_advice,
+            10000: token,
+            9109: token,
             7003: "Check the zone id and that the endpoint ends in /client/v4.",
             81053: "A CNAME cannot stand beside an address: remove one of them.",
         }.get(code if isinstance(code, int) else 0, "")

@@ -235,7 +235,7 @@ class JsonApi:
         """Code and message of a parsed error body; `""`: it has none. Each API's own."""
         raise NotImplementedError
 
-    def _advice(self, _code: str | int | None) -> str:
+    def _advice(self, _code: str | int | None, _scopes: str) -> str:
         """What to do about an error code that needs more than the status says."""
         return ""
 
@@ -272,7 +272,7 @@ class JsonApi:
         return ApiError(
             call,
             hide(f"{status} {message}", self._token),
-            self._advice(code) or advice,
+            self._advice(code, scopes) or advice,
             status=status,
             code=code,
         )

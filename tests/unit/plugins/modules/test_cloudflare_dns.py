@@ -51,6 +51,7 @@ def arguments(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 A = {"type": "A", "content": "203.0.113.10"}
+TOKEN_ADVICE = "Set a valid token in api_token or CLOUDFLARE_API_TOKEN."
 
 
 def test_finds_the_zone_and_creates(script: Any, run: Any) -> None:
@@ -403,8 +404,8 @@ def test_unknown_zone(script: Any, run: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "advice"),
     [
-        (403, 10000, "Set a valid token in api_token or CLOUDFLARE_API_TOKEN."),
-        (403, 9109, "Set a valid token in api_token or CLOUDFLARE_API_TOKEN."),
+        (403, 10000, f"{TOKEN_ADVICE} This call needs its permission DNS Read."),
+        (403, 9109, f"{TOKEN_ADVICE} This call needs its permission DNS Read."),
         (403, 1, "The token lacks a permission: this call needs DNS Read."),
         (404, 7003, "Check the zone id and that the endpoint ends in /client/v4."),
         (400, 1, "Change what was asked for, then run again."),

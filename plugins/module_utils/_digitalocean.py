@@ -190,7 +190,7 @@ class DigitalOcean:
     def _judge_answer(self, call: str, error: Any, attempt: int, scopes: str, creates: bool) -> float:
         """The pause before the next try after an error answer; raises ApiError when there is no next."""
         status = error.status_code
-        if isinstance(error, self._errors.DecodeError) or status is None or status < 400:
+        if status is None or status < 400:
             return self._judge_broken(call, error, attempt, creates)
         asked = retry_after(error.response.headers)
         pause = self._retry.pause(attempt, asked)

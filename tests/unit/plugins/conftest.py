@@ -14,6 +14,10 @@ import pytest
 import requests
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible.plugins.loader import init_plugin_loader
+
+# Before anything of the collection is imported: plugins that are loaded as Ansible does need its loader.
+init_plugin_loader()
 
 PACKAGE = "ansible_collections.vmstio.mastodon.plugins"
 SECRET = "s3cr3t-t0k3n"

@@ -100,10 +100,17 @@ class SendGrid(JsonApi):
         return dict(answer)
 
     def update_domain(self, domain_id: int, body: Mapping[str, Any]) -> dict[str, Any]:
-        _status, answer = self.request(
-            "PATCH", f"/v3/whitelabel/domains/{domain_id}", body=body, scopes="whitelabel.update"
+        path = f"/v3/whitelabel/domains/{domain_id}"
+        _status, answer = self.request("PATCH", path, body=body, scopes="whitelabel.update")
+        # A list of one in the document, the domain itself in older texts.
+        for item in answer if isinstance(answer, list) else [answer]:
+            if isinstance(item, dict) and item.get("id") == domain_id:
+                return item
+        raise ApiError(
+            f"PATCH {self.endpoint}{path}",
+            f"the answer does not tell of domain {domain_id}",
+            "Check that the endpoint is SendGrid's API.",
         )
-        return dict(answer)
 
     def validate_domain(self, domain_id: int) -> dict[str, Any]:
         """SendGrid's look at the DNS: `{valid, validation_results}`; `{}` when it could not look (500)."""

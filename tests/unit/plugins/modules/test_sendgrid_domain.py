@@ -85,11 +85,21 @@ def test_another_subdomain_is_another_domain(script: Any, run: Any) -> None:
 
 def test_updates(script: Any, run: Any) -> None:
     listed(script, domain())
-    script.expect("PATCH", f"{DOMAINS}/7", body={"default": True}, answer=domain(default=True))
+    script.expect("PATCH", f"{DOMAINS}/7", body={"default": True}, answer=[domain(default=True)])
     result = run("sendgrid_domain", {"domain": "social.test", "default": True})
     assert result["changed"] is True
     assert result["diff"]["before"]["default"] is False
     assert result["diff"]["after"]["default"] is True
+
+
+def test_an_update_may_answer_the_domain_itself(script: Any, run: Any) -> None:
+    listed(script, domain())
+    script.expect("PATCH", f"{DOMAINS}/7", body={"default": True}, answer=domain(default=True))
+    assert run("sendgrid_domain", {"domain": "social.test", "default": True})["domain"]["default"] is True
+    listed(script, domain())
+    script.expect("PATCH", f"{DOMAINS}/7", body={"default": True}, answer=[])
+    message = run("sendgrid_domain", {"domain": "social.test", "default": True})["msg"]
+    assert "the answer does not tell of domain 7" in message
 
 
 def test_check_mode_only_reads(script: Any, run: Any) -> None:

@@ -112,7 +112,7 @@ def others(patterns: Sequence[str], names: Sequence[str], run: Run) -> list[str]
 def _must(run: Run, argv: list[str], unit: str) -> None:
     code, out, error = run(argv)
     if code:
-        _, journal, _ = run(["journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={unit}"])
+        journal = run(["journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={unit}"])[1]
         raise UnitsError(
             f"{' '.join(argv)} failed: {(error or out).strip()}\n"
             f"The journal of {unit} ends with:\n{journal.strip()}"

@@ -249,22 +249,23 @@ def converge(
 
     After a batch that may or may not have been carried out, the zone is read again and the rest is written.
     """
-    first = None
-    for attempt in range(1, TRIES + 1):
+    first: Plan | None = None
+    attempt = 0
+    while True:
+        attempt += 1
         stored = [stored_record(record) for record in api.records(zone_id)]
         todo = plan(wanted, removals, stored, zone=zone, exclusive=exclusive)
         first = first or todo
         if not (todo and write):
-            break
+            return first
         try:
             api.batch(zone_id, todo.changes())
-            break
         except UnclearError:
             if attempt == TRIES:
                 raise
             api.rest(attempt)
-    assert first is not None
-    return first
+        else:
+            return first
 
 
 def lines(records: list[Record]) -> str:

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: file_set
 short_description: Files, directories and links of a host, all in one run
 version_added: 1.0.0
-author: The vmstio.mastodon authors
+author: The vmstio.mastodon authors (@vmstio)
 description:
   - Brings a list of files, directories and links into their wanted state, in the order given.
   - A role that needs a dozen files spends one module run on them instead of a dozen.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: images
 short_description: Container images by tag and recorded digest
 version_added: 1.0.0
-author: The vmstio.mastodon authors
+author: The vmstio.mastodon authors (@vmstio)
 description:
   - Pulls images by tag and records the digest that each tag had when it was first used on this host.
   - From then on the image is wanted with that digest; a tag that means something else now is refused.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: units
 short_description: Systemd units of a host, all in one run
 version_added: 1.0.0
-author: The vmstio.mastodon authors
+author: The vmstio.mastodon authors (@vmstio)
 description:
   - Enables, starts, restarts and stops a list of units, in the order given.
   - Whether a unit must be restarted is read from the host, not remembered. A file that is newer than the

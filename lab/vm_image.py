@@ -35,7 +35,7 @@ INSTALLED = [
     "python3", "python3-apt", "rsync", "sudo", "systemd", "systemd-sysv", "systemd-timesyncd",
     "tzdata", "udev", "vim-tiny", "wget",
 ]  # fmt: skip
-DISABLED = ["docker.io", "docker-cli", "nginx", "stunnel4", "unattended-upgrades"]
+DISABLED = ["docker.io", "docker-cli", "nginx", "python3-debian", "stunnel4", "unattended-upgrades"]
 """Installed, too; what they start is disabled, so that the roles start it."""
 DOWNLOADED = ["nfs-common", "nfs-kernel-server"]
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "ext4")

@@ -74,6 +74,7 @@ removed:
 """
 
 import json
+from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -96,8 +97,8 @@ def main() -> None:
     if missing and images and not module.check_mode:
         module.fail_json(msg="There is no docker command on this host; install the engine first.")
 
-    def run(argv: list[str]) -> tuple[int, str, str]:
-        return (127, "", "no docker command") if missing else module.run_command(argv)
+    def run(argv: Sequence[str]) -> tuple[int, str, str]:
+        return (127, "", "no docker command") if missing else module.run_command(list(argv))
 
     try:
         before = read_record(path)

@@ -52,14 +52,14 @@ class Totals:
 
 
 def shell_scripts() -> list[str]:
-    """Tracked files whose first line says they are for sh or bash."""
+    """Tracked files whose first line says they are for sh or bash; templates are not yet shell."""
     files = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
     found = []
     for name in files.split("\0"):
         path = ROOT / name
-        if name and path.is_file() and not path.is_symlink():
+        if name and path.suffix != ".j2" and path.is_file() and not path.is_symlink():
             with path.open("rb") as stream:
                 if stream.read(2) == b"#!" and stream.readline().rstrip().endswith(
                     (b"bash", b"/sh", b"env sh")

@@ -166,7 +166,8 @@ def test_nothing_is_created_twice(flare_lab: Flare, action: dict[str, Any], afte
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_time_out_is_no_second_record(flare_lab: Flare, after: bool) -> None:
-    flare_lab.fault(BATCH, delay=1.5, after=after, **({} if after else {"status": 500}))
+    lost: dict[str, Any] = {} if after else {"status": 500}
+    flare_lab.fault(BATCH, delay=1.5, after=after, **lost)
     assert flare_lab.dns(timeout=0.5)["changed"] is True
     assert len(set(flare_lab.zone())) == len(flare_lab.zone()) == len(RECORDS)
 

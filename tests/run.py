@@ -83,6 +83,8 @@ def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
         path = f"tests/{part}"
         coverage = ("--cov",) if part == "unit" else ()
         yield Check(f"pytest {path}", ("pytest", "-q", "-n", "2", path, *coverage), pytest=True)
+        if part == "contract":
+            yield Check("plugins through prism", ("scripts/prism-check",))
     elif part == "molecule":
         scenarios = (
             {scenario}

@@ -13,6 +13,7 @@ import httpx
 import pydo
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible.plugins.loader import init_plugin_loader
 from starlette.applications import Starlette
 
 from lab.emulators import cloudflare, digitalocean, sendgrid
@@ -21,6 +22,9 @@ from lab.emulators.contract import documents
 from lab.emulators.memory_cloud import MemoryCloud
 from lab.emulators.testing import running
 from lab.pki import Authority, Certificate
+
+# Before anything of the collection is imported: plugins that are loaded as Ansible does need its loader.
+init_plugin_loader()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -433,13 +433,16 @@ def test_without_a_token(script: Any, parse: Parse, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_token_without_tag_read(script: Any, parse: Parse) -> None:
-    hidden = droplet(1)
+    hidden, empty = droplet(1), droplet(1)
     del hidden["tags"]
-    lists(script, hidden)
-    with pytest.raises(
-        AnsibleError, match=r"the answer shows no tags\. The token lacks a scope: give it tag:read"
-    ):
-        parse()
+    for shown, lines in ((hidden, []), (empty, ["instance: vmst"])):
+        lists(script, shown)
+        with pytest.raises(
+            AnsibleError, match=r"no droplet shows a tag\. The token lacks a scope: give it tag:read"
+        ):
+            parse(*lines)
+    lists(script, empty)
+    assert parse().hosts
 
 
 @pytest.mark.parametrize(

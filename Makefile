@@ -60,6 +60,10 @@ test-vm: ## The share (NFS) between two virtual machines; 10 minutes with KVM or
 bench: bootstrap ## Measure the lab, the converge and the plugins (median of three)
 	@$(AS_ROOT) $(PYTHON_BIN)/python scripts/bench.py
 
+.PHONY: bench-inventory
+bench-inventory: bootstrap ## Measure the inventory plugin with up to 10,000 droplets; fails where a goal is missed
+	@$(PYTHON_BIN)/python scripts/bench_inventory.py
+
 .PHONY: format
 format: bootstrap ## Format the Python code
 	@$(PYTHON_BIN)/ruff format . && $(PYTHON_BIN)/ruff check --fix .

@@ -14,6 +14,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils._environment import line_problem, text
+from ..plugin_utils._sidekiq import Budget
 
 QUEUES = ("default", "push", "ingress", "mailers", "pull", "scheduler", "fasp")
 """Queues of Mastodon's config/sidekiq.yml since 4.4."""
@@ -140,18 +141,18 @@ def _hosts(settings: Mapping[str, Any]) -> Iterator[str]:
 
 def _connections(settings: Mapping[str, Any]) -> Iterator[str]:
     limit = settings["max_connections"]
-    workers = len(settings["worker_hosts"])
-    sidekiq = {
-        group: sum(int(process.get("concurrency", 5)) for process in settings[f"{group}_sidekiq"])
-        for group in ("exec", "worker")
-    }
-    worker = settings["web_connections"] + settings["streaming_connections"] + sidekiq["worker"]
-    needed = workers * worker + sidekiq["exec"]
-    if limit and needed > limit:
+    budget = Budget.of(
+        workers=len(settings["worker_hosts"]),
+        web=settings["web_connections"],
+        streaming=settings["streaming_connections"],
+        worker_sidekiq=settings["worker_sidekiq"],
+        exec_sidekiq=settings["exec_sidekiq"],
+    )
+    if limit and budget.total > limit:
         yield (
-            f"The processes want {needed} database connections ({workers} workers x {worker}, exec "
-            f"{sidekiq['exec']}) and mastodon_db_max_connections is {limit}: lower their threads, or "
-            "enlarge the pool."
+            f"The processes want {budget.total} database connections ({budget.workers} workers x "
+            f"{budget.worker}, exec {budget.exec_sidekiq}) and mastodon_db_max_connections is {limit}: lower "
+            "their threads, or enlarge the pool."
         )
 
 

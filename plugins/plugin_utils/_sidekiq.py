@@ -36,7 +36,7 @@ class Budget(NamedTuple):
         worker_sidekiq: Sequence[Mapping[str, Any]],
         exec_sidekiq: Sequence[Mapping[str, Any]],
     ) -> Budget:
-        """`web` and `streaming`: connections of one worker; the others: processes of a worker, and of exec."""
+        """`web` and `streaming`: connections of one worker. The others: processes of it, and of exec."""
         return cls(
             workers,
             web,

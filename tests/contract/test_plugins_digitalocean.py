@@ -17,6 +17,7 @@ from ansible.errors import AnsibleError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
+from ansible.template import trust_as_template
 
 from lab.emulators import digitalocean
 from lab.emulators.common import grant
@@ -306,6 +307,36 @@ def test_the_cache_while_the_api_is_down(sea: Ocean, tmp_path: Path) -> None:
         assert TOKEN not in path.read_text()
         path.unlink()
     assert sea.refused(text).endswith("(The cache has no list that is still valid.)")
+
+
+def test_the_groups_and_addresses_of_digitalocean_cloud(sea: Ocean) -> None:
+    """The table of docs/inventory.md: what digitalocean.cloud 1.9.0 makes of the same droplets.
+
+    It gives the API's attributes as they are to Ansible's own constructed groups.
+    """
+    ours = sea.inventory("tag_groups: true\nkeyed_groups: [{key: do_region, prefix: region}]\n")
+    plugin = inventory_loader.get(PLUGIN)
+    plugin.parse(InventoryData(), DataLoader(), str(sea.source("status: []\n")))
+    plugin.inventory = theirs = InventoryData()
+    keys = [{"key": "do_tags", "prefix": "tag"}, {"key": "region.slug", "prefix": "region"}]
+    address = "networks.v4 | selectattr('type', 'eq', 'public') | map(attribute='ip_address') | first"
+    for number in (1, 2, 3):
+        for droplet in sea.get(f"/v2/droplets?per_page=200&page={number}")["droplets"]:
+            name = droplet["name"]
+            variables = {**droplet, "do_tags": droplet["tags"]}
+            theirs.add_host(name)
+            plugin._set_composite_vars({"ansible_host": trust_as_template(address)}, variables, name, True)
+            trusted = [{key: trust_as_template(value) for key, value in entry.items()} for entry in keys]
+            plugin._add_host_to_keyed_groups(trusted, variables, name, strict=True)
+    assert {name: host.vars["ansible_host"] for name, host in ours.hosts.items()} == {
+        name: host.vars["ansible_host"] for name, host in theirs.hosts.items()
+    }
+
+    def members(inventory: InventoryData) -> dict[str, list[str]]:
+        return {name: sorted(h.name for h in group.hosts) for name, group in inventory.groups.items()}
+
+    assert members(ours) == members(theirs)
+    assert len(members(ours)) > 15
 
 
 def ansible_inventory(source: Path) -> subprocess.CompletedProcess[str]:

@@ -219,3 +219,7 @@ def test_escapes_of_a_txt() -> None:
 def test_a_stored_record_that_cannot_be_read_is_kept_as_it_is() -> None:
     api = {"id": "1", "name": "bad..name", "type": "A", "content": "nonsense"}
     assert dns.stored_record(api).record.identity == ("bad..name", "A", "nonsense")
+
+
+def test_a_long_txt_is_split_between_characters() -> None:
+    assert dns.quoted("a" * 254 + "é" + "b") == f'"{"a" * 254}" "éb"'

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
@@ -107,7 +108,12 @@ def plain(value: Any) -> Any:
     or tag is ever run as a template.
     """
     if isinstance(value, str):
-        return trust_as_template(value) if _INERT.match(value) else value
+        return _plain_text(value)
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
+
+
+@functools.lru_cache(maxsize=4096)  # region, size, image and tags are those of thousands of other droplets
+def _plain_text(value: str) -> Any:
+    return trust_as_template(value) if _INERT.match(value) else value

@@ -57,6 +57,8 @@ def _epoch(monotonic_us: str) -> float:
 
 def read(names: Sequence[str], run: Run) -> list[Unit]:
     """The state of `names`, in their order. Raises UnitsError where systemd does not answer."""
+    if not names:  # systemctl would show itself
+        return []
     code, out, error = run(["systemctl", "show", f"--property={_PROPERTIES}", "--", *names])
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in out.strip().split("\n\n")]
     if code or len(blocks) != len(names):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,62 @@ def test_purge_removes_what_matches_and_is_not_kept(tmp_path: Path) -> None:
 def test_an_unknown_owner_is_named(tmp_path: Path) -> None:
     with pytest.raises(FilesError, match="no user 'nobody-yet' on this host"):
         apply(entry(tmp_path / "f", content="x", owner="nobody-yet"))
+
+
+def test_a_check_that_cannot_run(tmp_path: Path) -> None:
+    with pytest.raises(FilesError, match="cannot run its check '/no/such/checker %s'"):
+        apply(entry(tmp_path / "f", content="a", validate="/no/such/checker %s"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_owner_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(FilesError, match="there is no group 'no-such-group' on this host; create it first"):
+        apply(entry(tmp_path / "f", content="a", group="no-such-group"))
+
+
+def test_an_owner_by_name(tmp_path: Path) -> None:
+    name = pwd.getpwuid(os.getuid()).pw_name
+    assert apply(entry(tmp_path / "f", content="a", owner=name)).changed_paths
+
+
+def test_a_link_takes_the_place_of_another(tmp_path: Path) -> None:
+    link = tmp_path / "l"
+    link.symlink_to("old")
+    assert apply(entry(link, state="link", target="new")).changed_paths == [str(link)]
+    assert str(link.readlink()) == "new"
+    directory = tmp_path / "d"
+    directory.mkdir()
+    with pytest.raises(FilesError, match="is a directory, will not be replaced by a link to new"):
+        apply(entry(directory, state="link", target="new"))
+
+
+def test_a_path_below_a_file_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    assert apply(entry(tmp_path / "f/x", state="absent")).changed_paths == []
+
+
+def test_an_owner_alone_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "f"
+    file.write_text("a")
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(os, "chown", lambda *arguments: calls.append(arguments))
+    wanted = entry(file, content="a", owner="12345")
+    assert apply(wanted, check=True).changed_paths == [str(file)]
+    assert calls == []
+    assert apply(wanted).changed_paths == [str(file)]
+    assert calls == [(file, 12345, os.getgid())]
+
+
+def test_kinds_do_not_change(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "f").write_text("")
+    with pytest.raises(FilesError, match="is a directory, not a file"):
+        apply(entry(tmp_path / "d", content="a"))
+    with pytest.raises(FilesError, match="is not a directory"):
+        apply(entry(tmp_path / "f", state="directory"))
+
+
+def test_a_directory_goes_with_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "d/e").mkdir(parents=True)
+    assert apply(entry(tmp_path / "d", state="absent")).changed_paths == [str(tmp_path / "d")]
+    assert list(tmp_path.iterdir()) == []

@@ -147,3 +147,23 @@ def test_old_images_go_and_those_in_use_stay() -> None:
 
     assert prune(engine, [IMAGE], {IMAGE: NEW}) == [f"{NAME}@{other}"]
     assert removals == [f"{NAME}@{OLD}", f"{NAME}@{other}"]
+
+
+def test_a_record_that_cannot_be_written_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_record(str(tmp_path / "images.json"), {IMAGE: OLD})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_registry_without_digests() -> None:
+    def odd(argv: Sequence[str]) -> tuple[int, str, str]:
+        return 0, "v4.7.3: Pulled\n", ""
+
+    with pytest.raises(ImagesError, match="but the registry named no digest: v4"):
+        ensure(odd, [IMAGE], {}, expected={}, accept_changed=False, check=False)

@@ -181,3 +181,57 @@ def test_a_failed_start_shows_the_journal_and_stops_there() -> None:
     with pytest.raises(UnitsError, match=r"Job failed\nThe journal of a\.service ends with:\nthe reason"):
         run(systemd, wanted("a.service"), wanted("b.service"))
     assert "start b.service" not in systemd.calls
+
+
+def test_no_units_but_others_to_stop() -> None:
+    systemd = Systemd(
+        unit("old.service", UnitFileState="disabled"), unit("dead.service", ActiveState="inactive")
+    )
+    outcome = apply([], systemd, daemon_reload=False, check=False, stop_others=["*.service"])
+    assert outcome.actions == ["disable dead.service", "stop old.service"]
+
+
+def test_nothing_else_to_stop() -> None:
+    systemd = Systemd(unit("a.service"))
+    outcome = apply([wanted("a.service")], systemd, daemon_reload=True, check=True, stop_others=["a*"])
+    assert outcome.actions == ["daemon-reload"]
+    assert systemd.calls == []
+
+
+def test_systemd_does_not_answer() -> None:
+    def dead(argv: list[str]) -> tuple[int, str, str]:
+        return 1, "", "Failed to connect to bus: Host is down\n"
+
+    with pytest.raises(UnitsError, match="systemctl show failed: Failed to connect to bus: Host is down"):
+        apply([wanted("a.service")], dead, daemon_reload=False, check=False)
+
+    def half(argv: list[str]) -> tuple[int, str, str]:
+        return (1, "", "no memory\n") if argv[1] == "list-units" else Systemd(unit("a.service"))(argv)
+
+    with pytest.raises(UnitsError, match="systemctl list-units failed: no memory"):
+        apply([wanted("a.service")], half, daemon_reload=False, check=False, stop_others=["b*"])
+
+
+def test_a_file_that_is_gone_does_not_count(tmp_path: Path) -> None:
+    entry = wanted("a.service", restart_on=[str(tmp_path / "gone")], reload_on=[str(tmp_path / "gone")])
+    assert run(Systemd(unit("a.service")), entry) == []
+
+
+def test_what_stopped_by_a_condition_is_asked_again() -> None:
+    skipped = unit("a.service", ActiveState="inactive", ConditionResult="no")
+    assert run(Systemd(dict(skipped)), wanted("a.service")) == [], "it refused again"
+    assert run(Systemd(dict(skipped)), wanted("a.service"), check=True) == []
+
+    class Now(Systemd):
+        def __call__(self, argv: list[str]) -> tuple[int, str, str]:
+            if argv[1] == "start":
+                self.units[argv[2]]["ConditionResult"] = "yes"
+            return super().__call__(argv)
+
+    assert run(Now(dict(skipped)), wanted("a.service")) == ["start a.service"]
+
+
+def test_a_unit_may_be_left_as_it_runs() -> None:
+    systemd = Systemd(unit("a.service", ActiveState="inactive", UnitFileState="disabled"))
+    assert run(systemd, wanted("a.service", enabled=None, state=None)) == []
+    assert run(systemd, wanted("a.service", enabled=False, state="stopped")) == []

@@ -188,6 +188,8 @@ def fixed(lab: Lab, *, openapi: Path | None = None, mirror: Path | None = None) 
                 " && chown apt-cacher-ng /run/apt-cacher-ng"
                 " && exec setpriv --reuid=apt-cacher-ng --regid=apt-cacher-ng --init-groups"
                 " apt-cacher-ng ForeGround=1 CacheDir=/data LogDir=/tmp SocketPath= Port=3142"
+                # Its defaults give up after 4 s, and remember a failed look-up for half an hour.
+                " FastTimeout=30 DnsCacheSeconds=5"
                 " 'PassThroughPattern=.*' -c /etc/apt-cacher-ng"
             ),
             "curl -fsS -m 5 -o /dev/null http://127.0.0.1:3142/acng-report.html",

@@ -52,7 +52,7 @@ test-e2e: bootstrap ## The whole instance in a lab of its own, from nothing
 	@$(RUN_TESTS) e2e
 
 .PHONY: test-vm
-test-vm: ## The share (NFS) between two virtual machines; 10 minutes with KVM or idle cores, else longer
+test-vm: ## The share (NFS) between two virtual machines; 30 minutes where two busy cores emulate them
 	@scripts/bootstrap vm
 	@$(RUN_TESTS) vm
 

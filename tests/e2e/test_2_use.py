@@ -74,6 +74,14 @@ def test_reports_the_version_of_the_settings(instance: Instance, converged: Test
     assert instance.version() == shown.splitlines()[-1]
 
 
+def test_tootctl_from_the_controller(instance: Instance, converged: TestLab) -> None:
+    shown = converged.playbook("tootctl", "-e", "command=version").must_succeed()
+    assert instance.version() in shown.output
+    refused = converged.playbook("tootctl", "-e", 'command="accounts modify nobody_at_all --approve"')
+    assert refused.code != 0
+    assert "No user with such username" in refused.output
+
+
 def test_post_with_a_picture(instance: Instance, account: Account, converged: TestLab) -> None:
     picture = png(secrets.randbelow(256))
     with instance.stream(account.token) as websocket:

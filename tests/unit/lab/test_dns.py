@@ -73,7 +73,7 @@ def test_no_answer(name: str, kind: str, code: int) -> None:
     assert [QTYPE[rr.rtype] for rr in reply.auth] == ["SOA"]
 
 
-@pytest.mark.parametrize("name", ["deb.debian.org", "mirror.lab.internal", "notsocial.test", "test"])
+@pytest.mark.parametrize("name", ["packages.example.org", "mirror.lab.internal", "notsocial.test", "test"])
 def test_other_names_are_not_ours(name: str) -> None:
     assert answer(DNSRecord.question(name, "A"), zone) is None
 

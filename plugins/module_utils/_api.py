@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +73,14 @@ class Retry:
     """When to call again.
 
     `attempts` is the number of calls in all, `first` the first pause in seconds (it doubles), `cap` the
-    longest pause. A Retry-After above the cap is not worth waiting for: the admin is told instead.
+    longest pause. A Retry-After above the cap is not worth waiting for: the admin is told instead. No pause
+    goes beyond `deadline`, a time of time.monotonic().
     """
 
     attempts: int = 5
     first: float = 0.5
     cap: float = 60.0
+    deadline: float = math.inf
 
     def pause(self, attempt: int, asked: float | None = None) -> float | None:
         """Seconds to wait after the failed call number `attempt` (from 1); None: give up.
@@ -85,6 +89,5 @@ class Retry:
         """
         if attempt >= self.attempts:
             return None
-        if asked is not None:
-            return asked if asked <= self.cap else None
-        return min(self.first * 2.0 ** (attempt - 1), self.cap)
+        pause = min(self.first * 2.0 ** (attempt - 1), self.cap) if asked is None else asked
+        return pause if pause <= min(self.cap, self.deadline - time.monotonic()) else None

@@ -166,10 +166,6 @@ class DigitalOcean:
         method, path = call.split(" ")
         return f"{method} {self.endpoint}{path}"
 
-    def rest(self, attempt: int) -> None:
-        """Waits before a caller tries again after an UnclearError, the `attempt`th (from 1)."""
-        time.sleep(self._retry.pause(attempt) or self._retry.cap)
-
     def _all_pages(
         self, call: str, function: Callable[..., Any], *, scopes: str, **filters: Any
     ) -> Iterator[dict[str, Any]]:
@@ -272,11 +268,14 @@ def arguments() -> dict[str, Any]:
     return client_arguments("api_token", variables, "DIGITALOCEAN", ENDPOINT)
 
 
-def client(module: Any) -> DigitalOcean:
+def client(module: Any, retry: Retry | None = None) -> DigitalOcean:
     """The client that a module's arguments describe. Fails the module without pydo."""
     try:
         return DigitalOcean(
-            module.params["api_token"], endpoint=module.params["endpoint"], **client_settings(module)
+            module.params["api_token"],
+            endpoint=module.params["endpoint"],
+            retry=retry,
+            **client_settings(module),
         )
     except ImportError as error:
         module.fail_json(

@@ -22,6 +22,7 @@ from lab.emulators.contract import documents
 from lab.emulators.memory_cloud import MemoryCloud
 from lab.emulators.testing import running
 from lab.pki import Authority, Certificate
+from tests.unit.plugins.tasks import PACKAGE, run_task
 
 # Before anything of the collection is imported: plugins that are loaded as Ansible does need its loader.
 init_plugin_loader()
@@ -152,26 +153,32 @@ def module(
         for name in ("TOKEN", "API_TOKEN", "API_KEY", "ENDPOINT", "CA_FILE"):
             monkeypatch.delenv(f"{variable}_{name}", raising=False)
 
-    http = importlib.import_module("ansible_collections.vmstio.mastodon.plugins.module_utils._http")
+    http = importlib.import_module(f"{PACKAGE}.module_utils._http")
     monkeypatch.setattr(http, "time", _NoWaiting)
 
     def run(
         name: str, url: str, token: str, arguments: dict[str, Any], *, check: bool = False
     ) -> dict[str, Any]:
-        program = importlib.import_module(f"ansible_collections.vmstio.mastodon.plugins.modules.{name}")
+        program = importlib.import_module(f"{PACKAGE}.modules.{name}")
         given = {
             "api_key" if name.startswith("sendgrid") else "api_token": token,
             "endpoint": url,
             "ca_file": str(authority.file),
             **arguments,
-            "_ansible_check_mode": check,
         }
-        with patch_module_args(given), pytest.raises(SystemExit):
-            program.main()
-        text = capsys.readouterr().out
-        assert token not in text
-        result: dict[str, Any] = json.loads(text)
-        return result
+
+        def run_once(given: dict[str, Any]) -> dict[str, Any]:
+            with (
+                patch_module_args({**given, "_ansible_check_mode": check}),
+                pytest.raises(SystemExit),
+            ):
+                program.main()
+            text = capsys.readouterr().out
+            assert token not in text
+            answered: dict[str, Any] = json.loads(text)
+            return answered
+
+        return run_task(name, given, run_once, check=check)
 
     return run
 

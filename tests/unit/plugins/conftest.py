@@ -16,10 +16,11 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.loader import init_plugin_loader
 
+from tests.unit.plugins.tasks import PACKAGE, run_task
+
 # Before anything of the collection is imported: plugins that are loaded as Ansible does need its loader.
 init_plugin_loader()
 
-PACKAGE = "ansible_collections.vmstio.mastodon.plugins"
 SECRET = "s3cr3t-t0k3n"
 
 
@@ -137,13 +138,18 @@ def run(script: Script, capsys: pytest.CaptureFixture[str]) -> Run:
     def run_module(name: str, arguments: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
         module = importlib.import_module(f"{PACKAGE}.modules.{name}")
         token = "api_key" if name.startswith("sendgrid") else "api_token"
-        given = {token: SECRET, **arguments, "_ansible_check_mode": check, "_ansible_diff": True}
-        with patch_module_args(given), pytest.raises(SystemExit) as exit_info:
-            module.main()
-        text = capsys.readouterr().out
-        assert SECRET not in text
-        result: dict[str, Any] = json.loads(text)
-        assert bool(result.get("failed")) == (exit_info.value.code != 0)
+
+        def run_once(given: dict[str, Any]) -> dict[str, Any]:
+            internal = {"_ansible_check_mode": check, "_ansible_diff": True}
+            with patch_module_args({**given, **internal}), pytest.raises(SystemExit) as exit_info:
+                module.main()
+            text = capsys.readouterr().out
+            assert SECRET not in text
+            answered: dict[str, Any] = json.loads(text)
+            assert bool(answered.get("failed")) == (exit_info.value.code != 0)
+            return answered
+
+        result = run_task(name, {token: SECRET, **arguments}, run_once, check=check)
         documented = set(yaml.safe_load(module.RETURN))
         always = {"changed", "diff", "failed", "msg", "invocation", "warnings", "exception"}
         assert set(result) <= documented | always

@@ -277,3 +277,19 @@ def test_without_pydo(script: Any, run: Any, monkeypatch: pytest.MonkeyPatch) ->
     message = run("droplet_rebuild", arguments())["msg"]
     assert "cannot import pydo" in message
     assert "pip install" in message
+
+
+def test_pauses_between_tries_count(script: Any, run: Any) -> None:
+    for _unused in range(3):
+        script.expect("GET", DROPLET, status=503, answer={"id": "down", "message": "down"})
+    assert "503 down" in run("droplet_rebuild", arguments(wait_timeout=3))["msg"]
+    assert script.sleeps == [0.5, 1.0], "a third pause of 2 s would be one too many"
+
+
+def test_a_lost_connection_counts(script: Any, run: Any) -> None:
+    sees(script, action(6, "in-progress"))
+    for _unused in range(3):
+        polls(script, "", answer=requests.exceptions.ConnectionError("unreachable"))
+    result = run("droplet_rebuild", arguments(wait_timeout=7))
+    assert result["msg"].startswith("rebuild 6 is not over after 7 s.")
+    assert script.sleeps == [5, 0.5, 1.0]

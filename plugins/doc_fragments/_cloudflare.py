@@ -18,17 +18,6 @@ options:
       - Taken from the environment variables E(CLOUDFLARE_API_TOKEN) or E(CLOUDFLARE_TOKEN) if not set.
     type: str
     required: true
-  endpoint:
-    description:
-      - Where the API is.
-      - Taken from the environment variable E(CLOUDFLARE_ENDPOINT) if not set.
-    type: str
-    default: https://api.cloudflare.com/client/v4
-  ca_file:
-    description:
-      - PEM file with the authorities to verify the endpoint with, in place of the usual ones.
-      - Taken from the environment variable E(CLOUDFLARE_CA_FILE) if not set.
-    type: path
   timeout:
     description: Seconds to wait for a connection and for each part of an answer.
     type: float
@@ -40,4 +29,19 @@ options:
   zone_id:
     description: The zone's id. Spares one request, and the permission Zone Read.
     type: str
+"""
+
+    CONNECTION = r"""
+options:
+  endpoint:
+    description:
+      - Where the API is.
+      - Taken from the environment variable E(CLOUDFLARE_ENDPOINT) if not set.
+    type: str
+    default: https://api.cloudflare.com/client/v4
+  ca_file:
+    description:
+      - PEM file with the authorities to verify the endpoint with, in place of the usual ones.
+      - Taken from the environment variable E(CLOUDFLARE_CA_FILE) if not set.
+    type: path
 """

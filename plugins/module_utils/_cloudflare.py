@@ -19,12 +19,17 @@ BATCH_SIZE = 200
 
 
 class Cloudflare(JsonApi):
-    """Cloudflare's API with one token; arguments as for JsonApi."""
+    """Cloudflare's API with one token, or without for what is public; arguments as for JsonApi."""
 
-    def __init__(self, token: str, *, endpoint: str = ENDPOINT, **settings: Any) -> None:
+    def __init__(self, token: str | None, *, endpoint: str = ENDPOINT, **settings: Any) -> None:
         super().__init__(
             token, endpoint=endpoint, option="api_token", variable="CLOUDFLARE_API_TOKEN", **settings
         )
+
+    def ips(self) -> Any:
+        """The whole answer about the address ranges of Cloudflare's proxies. Needs no token."""
+        _status, answer = self.request("GET", "/ips")
+        return answer
 
     def zone_id(self, name: str) -> str:
         """The id of the zone called `name`. Raises ApiError if the token sees none."""
@@ -104,7 +109,7 @@ class Cloudflare(JsonApi):
 
     def _advice(self, code: str | int | None, scopes: str) -> str:
         # Both are answered to a wrong token and to one that lacks a permission.
-        token = f"{self._token_advice} This call needs its permission {scopes}."
+        token = f"{self._token_advice} This call needs its permission {scopes}." if scopes else ""
         return {
             10000: token,
             9109: token,

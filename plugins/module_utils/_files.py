@@ -59,7 +59,7 @@ def _validate(command: str, candidate: Path, path: Path) -> None:
         raise FilesError(f"{path}: refused by {command!r}, nothing written: {said}")
 
 
-def _replace(path: Path, content: bytes, mode: int, owner: tuple[int, int], validate: str | None) -> None:
+def replace(path: Path, content: bytes, mode: int, owner: tuple[int, int], validate: str | None) -> None:
     """Write beside the target and rename: a reader, or a crash, sees the old file or the new one."""
     handle, name = tempfile.mkstemp(prefix=".new-", suffix=path.suffix, dir=path.parent)
     candidate = Path(name)
@@ -163,7 +163,7 @@ def apply_entry(entry: Mapping[str, Any], outcome: Outcome, *, check: bool) -> N
                     }
                 )
                 if not check:
-                    _replace(path, wanted, mode, owner, entry["validate"])
+                    replace(path, wanted, mode, owner, entry["validate"])
         if _status(path) is not None:
             changed = _attributes(path, mode, owner, check=check) or changed
     if changed:

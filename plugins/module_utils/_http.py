@@ -125,13 +125,13 @@ def _proxy_headers(proxy: Any) -> dict[str, str]:
 class JsonApi:
     """An API that speaks JSON and takes a bearer token. The clients subclass it.
 
-    `option` and `variable` name where the token comes from, for advice. Every method raises ApiError for a
-    call that failed for good.
+    `option` and `variable` name where the token comes from, for advice; `token` None is for calls that need
+    none. Every method raises ApiError for a call that failed for good.
     """
 
     def __init__(
         self,
-        token: str,
+        token: str | None,
         *,
         endpoint: str,
         option: str,
@@ -142,11 +142,11 @@ class JsonApi:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
-        self._token = token
+        self._token = token or ""
         self._token_advice = f"Set a valid token in {option} or {variable}."
         self._retry = retry or Retry()
         url = urlsplit(self.endpoint)
-        if not token:
+        if token == "":
             raise ApiError(
                 self.endpoint, "no API token is set", f"Set {option}, or {variable} in the environment."
             )
@@ -154,7 +154,8 @@ class JsonApi:
             raise ApiError(
                 self.endpoint,
                 "the endpoint is not an https:// URL",
-                "A token is never sent over a network in clear: give an https:// endpoint.",
+                "A token is never sent over a network in clear, nor an answer believed: give an https:// "
+                "endpoint.",
             )
         if ca_file and not Path(ca_file).is_file():
             raise ApiError(
@@ -162,8 +163,8 @@ class JsonApi:
             )
         self._headers = {
             "Accept": "application/json",
-            "Authorization": f"Bearer {token}",
             "User-Agent": USER_AGENT,
+            **({"Authorization": f"Bearer {token}"} if token else {}),
             **(headers or {}),
         }
         self._connection = Connection(self.endpoint, ca_file=ca_file, timeout=timeout)
@@ -257,7 +258,7 @@ class JsonApi:
         if not message:
             kind = "no JSON" if answer.parsed is None else "JSON without a reason"
             message = f"an answer that is {kind} ({excerpt(answer.content.decode(errors='replace'))})"
-        if status < 400:
+        if status < 400 or (status in (401, 403) and not self._token):
             advice = "Check that the endpoint is the API and that no proxy answers in its place."
         elif status == 401:
             advice = self._token_advice

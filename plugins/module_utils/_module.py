@@ -16,25 +16,29 @@ if TYPE_CHECKING:
 
 
 def client_arguments(
-    token: str, variables: Sequence[str], prefix: str, endpoint: str | None
+    token: str | None, variables: Sequence[str], prefix: str, endpoint: str | None
 ) -> dict[str, Any]:
-    """Argument spec of a client, with the environment variables of its token, endpoint and authorities."""
+    """Argument spec of a client, with the environment variables of its token, endpoint and authorities.
+
+    `token` is the name of the token's option; None: the API is asked without one.
+    """
     # Not at the top: the inventory imports the clients too, and has no use for AnsibleModule's file.
     from ansible.module_utils.basic import env_fallback  # noqa: PLC0415
 
     arguments: dict[str, Any] = {
-        token: {
-            "type": "str",
-            "required": True,
-            "no_log": True,
-            "fallback": (env_fallback, list(variables)),
-        },
         "endpoint": {"type": "str", "fallback": (env_fallback, [f"{prefix}_ENDPOINT"])},
         "ca_file": {"type": "path", "fallback": (env_fallback, [f"{prefix}_CA_FILE"])},
         "timeout": {"type": "float", "default": 30.0},
     }
     if endpoint:
         arguments["endpoint"]["default"] = endpoint
+    if token:
+        arguments[token] = {
+            "type": "str",
+            "required": True,
+            "no_log": True,
+            "fallback": (env_fallback, list(variables)),
+        }
     return arguments
 
 

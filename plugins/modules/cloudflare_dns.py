@@ -23,6 +23,7 @@ description:
     written.
 extends_documentation_fragment:
   - vmstio.mastodon._cloudflare
+  - vmstio.mastodon._cloudflare.connection
   - vmstio.mastodon._attributes
   - vmstio.mastodon._attributes.action_group
 options:

@@ -17,6 +17,7 @@ description:
   - Values that break Mastodon are refused, with the reason.
 extends_documentation_fragment:
   - vmstio.mastodon._cloudflare
+  - vmstio.mastodon._cloudflare.connection
   - vmstio.mastodon._attributes
   - vmstio.mastodon._attributes.action_group
 options:

@@ -15,6 +15,7 @@ from lab.emulators.testing import running
 from lab.pki import Authority, Certificate
 
 from .conftest import Module, client_of
+from .faults import FAULTS, JSON_API_ENDS, PATIENCE, RATE_LIMITS, REPEATED, UNCLEAR, Emulated
 
 TOKENS = grant(
     "all-t0k3n",
@@ -36,11 +37,12 @@ RECORDS: list[dict[str, Any]] = [
 READ, BATCH = "dns_records$", "dns_records/batch$"
 
 
-class Flare:
+class Flare(Emulated):
     """The emulator and a module that calls it."""
 
     def __init__(self, client: httpx.Client, url: str, module: Module) -> None:
-        self.client, self.url, self.module = client, url + cloudflare.PREFIX, module
+        super().__init__(client)
+        self.url, self.module = url + cloudflare.PREFIX, module
 
     def dns(self, records: Any = RECORDS, token: str = "all-t0k3n", **more: Any) -> dict[str, Any]:
         check = more.pop("check", False)
@@ -53,15 +55,8 @@ class Flare:
             "cloudflare_zone_settings", self.url, token, {"zone": "social.test", **more}, check=check
         )
 
-    def fault(self, path: str, times: int | None = 1, method: str | None = None, **action: Any) -> None:
-        rules = [{"match": {"method": method, "path": path}, "times": times, "action": action}]
-        self.client.put("/_lab/faults", json=rules).raise_for_status()
-
-    def calls(self) -> list[str]:
-        """Method and last part of the path of the calls since the last look."""
-        found = self.client.get("/_lab/requests").json()["requests"]
-        self.client.delete("/_lab/requests")
-        return [f"{call['method']} {call['path'].rsplit('/', 1)[-1]}" for call in found]
+    def ranges(self, path: Path, *, check: bool = False, **more: Any) -> dict[str, Any]:
+        return self.module("cloudflare_ranges", self.url, None, {"path": str(path), **more}, check=check)
 
     def zone(self) -> list[tuple[str, str]]:
         return sorted((r["name"], r["type"]) for r in self.client.get("/_lab/zone/social.test").json())
@@ -79,14 +74,14 @@ def flare_lab(
 def test_a_set_of_records(flare_lab: Flare) -> None:
     before = flare_lab.zone()
     assert flare_lab.dns(check=True)["changed"] is True
-    assert flare_lab.calls() == ["GET zones", "GET dns_records"]
+    assert flare_lab.last_parts() == ["GET zones", "GET dns_records"]
     assert flare_lab.zone() == before
     first = flare_lab.dns()
     assert first["changed"] is True, first
-    assert flare_lab.calls() == ["GET zones", "GET dns_records", "POST batch"]
+    assert flare_lab.last_parts() == ["GET zones", "GET dns_records", "POST batch"]
     assert len(flare_lab.zone()) == len(before) + len(RECORDS)
     assert flare_lab.dns(list(reversed(RECORDS)), exclusive=True)["changed"] is False
-    assert flare_lab.calls() == ["GET zones", "GET dns_records"]
+    assert flare_lab.last_parts() == ["GET zones", "GET dns_records"]
 
 
 def test_update_and_delete(flare_lab: Flare) -> None:
@@ -102,9 +97,9 @@ def test_update_and_delete(flare_lab: Flare) -> None:
 def test_zone_settings(flare_lab: Flare) -> None:
     assert flare_lab.settings(http3=True, check=True)["changed"] is True
     assert flare_lab.settings(http3=True)["changed"] is True
-    flare_lab.calls()
+    flare_lab.last_parts()
     assert flare_lab.settings(http3=True)["changed"] is False
-    assert flare_lab.calls() == ["GET zones", "GET settings"]
+    assert flare_lab.last_parts() == ["GET zones", "GET settings"]
 
 
 @pytest.mark.parametrize(
@@ -128,34 +123,26 @@ def test_settings_need_their_permission(flare_lab: Flare) -> None:
     assert "This call needs its permission Zone Settings Write." in flare_lab.settings("reader-t0k3n")["msg"]
 
 
-@pytest.mark.parametrize("action", [{"status": 429, "retry_after": 1}, {"status": 429}])
+@pytest.mark.parametrize("name", RATE_LIMITS)
 @pytest.mark.parametrize("path", [READ, BATCH])
-def test_rate_limit_is_waited_for(flare_lab: Flare, path: str, action: dict[str, Any]) -> None:
-    flare_lab.fault(path, times=2, **action)
+def test_rate_limit_is_waited_for(flare_lab: Flare, path: str, name: str) -> None:
+    flare_lab.fault(path, times=2, **FAULTS[name])
     assert flare_lab.dns()["changed"] is True
     assert len(flare_lab.zone()) == len(RECORDS)
 
 
-@pytest.mark.parametrize(
-    "action",
-    [
-        {"status": 500},
-        {"status": 503},
-        {"cut": True},
-        {"status": 200, "body": "<html>proxy</html>", "content_type": "text/html"},
-    ],
-)
-def test_a_read_is_repeated(flare_lab: Flare, action: dict[str, Any]) -> None:
-    flare_lab.fault(READ, times=2, **action)
+@pytest.mark.parametrize("name", REPEATED)
+def test_a_read_is_repeated(flare_lab: Flare, name: str) -> None:
+    flare_lab.fault(READ, times=2, **FAULTS[name])
     assert flare_lab.dns()["changed"] is True
-    assert flare_lab.calls().count("POST batch") == 1
+    assert flare_lab.last_parts().count("POST batch") == 1
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("action", [{"status": 500}, {"status": 502, "body": "<html>"}, {"cut": True}])
-def test_nothing_is_created_twice(flare_lab: Flare, action: dict[str, Any], after: bool) -> None:
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_nothing_is_created_twice(flare_lab: Flare, name: str, after: bool) -> None:
     """The answer to the batch is lost, before it was carried out or after."""
-    flare_lab.fault(BATCH, **action, after=after or "cut" in action)
+    flare_lab.fault(BATCH, **FAULTS[name], after=after or name == "cut off")
     before = flare_lab.zone()
     result = flare_lab.dns()
     assert result["changed"] is True, result
@@ -172,27 +159,10 @@ def test_a_time_out_is_no_second_record(flare_lab: Flare, after: bool) -> None:
     assert len(set(flare_lab.zone())) == len(flare_lab.zone()) == len(RECORDS)
 
 
-@pytest.mark.parametrize(
-    ("action", "problem", "advice"),
-    [
-        ({"status": 429, "retry_after": 300}, "429", "The rate limit is used up: run again in 300 s."),
-        ({"status": 429}, "429", "The rate limit is used up: run again later."),
-        ({"status": 500}, "500", "The API has a problem: run again later."),
-        (
-            {"cut": True},
-            "no answer (IncompleteRead",
-            "Check the network, proxy and endpoint, then run again.",
-        ),
-        (
-            {"status": 200, "body": "<html>log in</html>", "content_type": "text/html"},
-            "an answer that is no JSON (<html>log in</html>)",
-            "Check that the endpoint is the API and that no proxy answers in its place.",
-        ),
-    ],
-)
-def test_what_does_not_end(flare_lab: Flare, action: dict[str, Any], problem: str, advice: str) -> None:
-    flare_lab.fault(READ, times=None, **action)
-    result = flare_lab.dns()
+@pytest.mark.parametrize(("name", "problem", "advice"), JSON_API_ENDS)
+def test_what_does_not_end(flare_lab: Flare, name: str, problem: str, advice: str) -> None:
+    flare_lab.fault(READ, times=None, **FAULTS[name])
+    result = flare_lab.dns(timeout=PATIENCE[name])
     assert result["failed"] is True
     assert result["msg"].startswith(f"GET {flare_lab.url}/zones/")
     assert problem in result["msg"]
@@ -209,3 +179,54 @@ def test_an_untrusted_certificate_and_nobody_there(flare_lab: Flare, module: Mod
     nobody = module("cloudflare_dns", "https://127.0.0.1:1/client/v4", "all-t0k3n", arguments)
     assert "no answer" in nobody["msg"]
     assert nobody["msg"].endswith("Check the network, proxy and endpoint, then run again.")
+
+
+# --- ranges
+
+RANGES = [*cloudflare.CDN_ADDRESSES["ipv4"], *cloudflare.CDN_ADDRESSES["ipv6"]]
+
+
+def test_ranges(flare_lab: Flare, tmp_path: Path) -> None:
+    path = tmp_path / "ranges.json"
+    planned = flare_lab.ranges(path, check=True)
+    assert (planned["changed"], planned["ranges"], planned["source"]) == (True, RANGES, "cloudflare")
+    assert not path.exists()
+    assert flare_lab.ranges(path)["changed"] is True
+    again = flare_lab.ranges(path)
+    assert (again["changed"], again["ranges"], again["source"]) == (False, RANGES, "cloudflare")
+    assert flare_lab.last_parts() == ["GET ips"] * 3
+
+
+@pytest.mark.parametrize("name", [*RATE_LIMITS, *REPEATED, "HTML error", "time-out"])
+def test_ranges_are_asked_for_again(flare_lab: Flare, tmp_path: Path, name: str) -> None:
+    flare_lab.fault("/ips$", times=2, **FAULTS[name])
+    result = flare_lab.ranges(tmp_path / "ranges.json", timeout=PATIENCE[name])
+    assert (result["changed"], result["source"]) == (True, "cloudflare")
+
+
+@pytest.mark.parametrize(("name", "problem", "advice"), JSON_API_ENDS)
+def test_ranges_are_kept(flare_lab: Flare, tmp_path: Path, name: str, problem: str, advice: str) -> None:
+    path = tmp_path / "ranges.json"
+    flare_lab.fault("/ips$", times=None, **FAULTS[name])
+    first = flare_lab.ranges(path, timeout=PATIENCE[name])
+    assert (first["changed"], first["source"], path.exists()) == (False, "published", False)
+    flare_lab.client.delete("/_lab/faults")
+    flare_lab.ranges(path)
+    flare_lab.fault("/ips$", times=None, **FAULTS[name])
+    second = flare_lab.ranges(path, timeout=PATIENCE[name])
+    assert (second["changed"], second["source"], second["ranges"]) == (False, "kept", RANGES)
+    for result in (first, second):
+        (warning,) = result["warnings"]
+        assert f"GET {flare_lab.url}/ips: " in warning
+        assert problem in warning
+        assert warning.endswith(advice)
+
+
+def test_ranges_that_are_not_believed(flare_lab: Flare, tmp_path: Path) -> None:
+    path = tmp_path / "ranges.json"
+    flare_lab.ranges(path)
+    everybody = {"success": True, "result": {"ipv4_cidrs": ["64.0.0.0/2"], "ipv6_cidrs": ["2606:4700::/32"]}}
+    flare_lab.fault("/ips$", status=200, body=everybody)
+    result = flare_lab.ranges(path)
+    assert (result["source"], result["ranges"]) == ("kept", RANGES)
+    assert "the answer is not believed: 64.0.0.0/2 " in result["warnings"][0]

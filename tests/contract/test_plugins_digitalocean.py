@@ -26,6 +26,7 @@ from lab.emulators.testing import eventually, running
 from lab.pki import Authority, Certificate
 
 from .conftest import Module, client_of
+from .faults import FAULTS, RATE_LIMITS, Emulated
 
 PACKAGE = "ansible_collections.vmstio.mastodon.plugins"
 PLUGIN = "vmstio.mastodon.droplets"
@@ -60,7 +61,7 @@ class Clock:
         return self._now
 
 
-class Ocean:
+class Ocean(Emulated):
     """The emulator and the plugins that call it."""
 
     def __init__(
@@ -74,28 +75,11 @@ class Ocean:
         directory: Path,
         ca: Path,
     ) -> None:
-        self.client, self.url, self.cloud, self.clock = client, url, cloud, clock
+        super().__init__(client)
+        self.url, self.cloud, self.clock = url, cloud, clock
         self._module, self._directory, self._ca = module, directory, ca
 
     # the emulator
-
-    def fault(
-        self, path: str, times: int | None = 1, method: str | None = None, skip: int = 0, **action: Any
-    ) -> None:
-        match = {"method": method, "path": path}
-        rules = [{"match": match, "times": times, "skip": skip, "action": action}]
-        self.client.put("/_lab/faults", json=rules).raise_for_status()
-
-    def log(self, method: str | None = None, path: str = "") -> list[dict[str, Any]]:
-        query = {"path": path, **({"method": method} if method else {})}
-        found: list[dict[str, Any]] = self.client.get("/_lab/requests", params=query).json()["requests"]
-        return found
-
-    def calls(self) -> list[str]:
-        """Method and path of the calls since the last look."""
-        found = self.log()
-        self.client.delete("/_lab/requests")
-        return [f"{call['method']} {call['path']}" for call in found]
 
     def writes(self) -> list[str]:
         return [call for call in self.calls() if not call.startswith("GET")]
@@ -211,19 +195,11 @@ def test_every_page_once(sea: Ocean) -> None:
     assert len(sea.calls()) == 1
 
 
-FAULTS: dict[str, dict[str, Any]] = {
-    "429": {"status": 429},
-    "429 with Retry-After": {"status": 429, "retry_after": 7},
-    "500": {"status": 500},
-    "cut off": {"cut": True},
-    "no JSON": {"status": 200, "body": "<html>hello</html>"},
-    "HTML error": {"status": 502, "body": "<html>Bad Gateway</html>"},
-    "time-out": {"delay": 60},
-}
+SURVIVED = [*RATE_LIMITS, "500", "cut off", "no JSON", "HTML error", "time-out"]
 
 
 @pytest.mark.parametrize("skip", [0, 1], ids=["first page", "later page"])
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", SURVIVED)
 def test_the_inventory_survives(sea: Ocean, name: str, skip: int) -> None:
     sea.fault(DROPLETS, times=1, skip=skip, **FAULTS[name])
     assert len(sea.inventory("timeout: 5\n" if name == "time-out" else "").hosts) == SYNTHETIC
@@ -399,7 +375,7 @@ def test_a_rebuild_after_a_pending_event(sea: Ocean) -> None:
     assert rebuilds(sea) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name != "time-out"])
+@pytest.mark.parametrize("name", [name for name in SURVIVED if name != "time-out"])
 def test_a_connection_lost_while_polling(sea: Ocean, name: str) -> None:
     droplet = sea.droplet()
     sea.fault(ACTION, times=7, **FAULTS[name])
@@ -521,7 +497,7 @@ def test_members_by_id(sea: Ocean) -> None:
     assert sea.members(droplet_id=first, state="absent")["changed"] is False
 
 
-@pytest.mark.parametrize("name", [name for name in FAULTS if name != "no JSON"])
+@pytest.mark.parametrize("name", [name for name in SURVIVED if name != "no JSON"])
 @pytest.mark.parametrize("path", ["/resources$", "/load_balancers"])
 def test_members_survive(sea: Ocean, balanced: tuple[str, int, int], name: str, path: str) -> None:
     _unused, first, second = balanced

@@ -15,6 +15,7 @@ from lab.emulators.testing import running
 from lab.pki import Authority, Certificate
 
 from .conftest import Module, client_of
+from .faults import FAULTS, JSON_API_ENDS, PATIENCE, RATE_LIMITS, REPEATED, UNCLEAR, Emulated
 
 TOKENS = grant(
     "all-k3y",
@@ -24,11 +25,12 @@ LISTED = "^/v3/tracking_settings$"
 DOMAINS = "^/v3/whitelabel/domains$"
 
 
-class Grid:
+class Grid(Emulated):
     """The emulator and the modules that call it."""
 
     def __init__(self, client: httpx.Client, url: str, module: Module) -> None:
-        self.client, self.url, self.module = client, url, module
+        super().__init__(client)
+        self.url, self.module = url, module
 
     def tracking(self, token: str = "all-k3y", *, check: bool = False, **options: Any) -> dict[str, Any]:
         return self.module("sendgrid_tracking", self.url, token, options, check=check)
@@ -36,16 +38,6 @@ class Grid:
     def domain(self, token: str = "all-k3y", *, check: bool = False, **options: Any) -> dict[str, Any]:
         options = {"domain": "social.test", **options}
         return self.module("sendgrid_domain", self.url, token, options, check=check)
-
-    def fault(self, path: str, times: int | None = 1, method: str | None = None, **action: Any) -> None:
-        rules = [{"match": {"method": method, "path": path}, "times": times, "action": action}]
-        self.client.put("/_lab/faults", json=rules).raise_for_status()
-
-    def calls(self) -> list[str]:
-        """Method and last part of the path of the calls since the last look."""
-        found = self.client.get("/_lab/requests").json()["requests"]
-        self.client.delete("/_lab/requests")
-        return [f"{call['method']} {call['path'].rsplit('/', 1)[-1]}" for call in found]
 
     def domains(self) -> list[dict[str, Any]]:
         answer = self.client.get("/v3/whitelabel/domains", headers={"authorization": "Bearer all-k3y"})
@@ -64,11 +56,11 @@ def grid_lab(
 
 def test_tracking_goes_off(grid_lab: Grid) -> None:
     assert grid_lab.tracking(check=True)["changed"] is True
-    assert grid_lab.calls() == ["GET tracking_settings"]
+    assert grid_lab.last_parts() == ["GET tracking_settings"]
     assert grid_lab.tracking()["changed"] is True
-    assert grid_lab.calls() == ["GET tracking_settings", "PATCH click", "PATCH open"]
+    assert grid_lab.last_parts() == ["GET tracking_settings", "PATCH click", "PATCH open"]
     assert grid_lab.tracking()["changed"] is False
-    assert grid_lab.calls() == ["GET tracking_settings"]
+    assert grid_lab.last_parts() == ["GET tracking_settings"]
     assert grid_lab.tracking(subuser="social")["changed"] is True, "a subuser has settings of its own"
 
 
@@ -85,9 +77,9 @@ def test_a_domain_is_authenticated(grid_lab: Grid) -> None:
     seen = grid_lab.domain(validate=True)
     assert (seen["changed"], seen["valid"]) == (False, True)
     assert grid_lab.domain(default=False)["changed"] is True
-    grid_lab.calls()
+    grid_lab.last_parts()
     assert grid_lab.domain(default=False, validate=True)["changed"] is False
-    assert grid_lab.calls() == ["GET domains"]
+    assert grid_lab.last_parts() == ["GET domains"]
     assert len(grid_lab.domains()) == 1
 
 
@@ -112,33 +104,26 @@ def test_a_domain_needs_its_scopes(grid_lab: Grid, token: str, scope: str) -> No
     assert grid_lab.domain(token)["msg"].endswith(f"this call needs {scope}.")
 
 
-@pytest.mark.parametrize("action", [{"status": 429, "retry_after": 1}, {"status": 429}])
+@pytest.mark.parametrize("name", RATE_LIMITS)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_rate_limit_is_waited_for(grid_lab: Grid, method: str, action: dict[str, Any]) -> None:
-    grid_lab.fault(DOMAINS, times=2, method=method, **action)
+def test_rate_limit_is_waited_for(grid_lab: Grid, method: str, name: str) -> None:
+    grid_lab.fault(DOMAINS, times=2, method=method, **FAULTS[name])
     assert grid_lab.domain()["changed"] is True
     assert len(grid_lab.domains()) == 1
 
 
-@pytest.mark.parametrize(
-    "action",
-    [
-        {"status": 500},
-        {"cut": True},
-        {"status": 200, "body": "<html>proxy</html>", "content_type": "text/html"},
-    ],
-)
+@pytest.mark.parametrize("name", REPEATED)
 @pytest.mark.parametrize("path", [LISTED, "/tracking_settings/click$"])
-def test_what_can_be_repeated_is(grid_lab: Grid, path: str, action: dict[str, Any]) -> None:
-    grid_lab.fault(path, times=2, **action)
+def test_what_can_be_repeated_is(grid_lab: Grid, path: str, name: str) -> None:
+    grid_lab.fault(path, times=2, **FAULTS[name])
     assert grid_lab.tracking()["changed"] is True
     assert grid_lab.tracking()["changed"] is False
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("action", [{"status": 500}, {"status": 502, "body": "<html>"}, {"cut": True}])
-def test_no_domain_is_created_twice(grid_lab: Grid, action: dict[str, Any], after: bool) -> None:
-    grid_lab.fault(DOMAINS, method="POST", **action, after=after or "cut" in action)
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_no_domain_is_created_twice(grid_lab: Grid, name: str, after: bool) -> None:
+    grid_lab.fault(DOMAINS, method="POST", **FAULTS[name], after=after or name == "cut off")
     result = grid_lab.domain()
     assert result["changed"] is True, result
     assert len(grid_lab.domains()) == 1
@@ -152,27 +137,10 @@ def test_a_time_out_is_no_second_domain(grid_lab: Grid, after: bool) -> None:
     assert len(grid_lab.domains()) == 1
 
 
-@pytest.mark.parametrize(
-    ("action", "problem", "advice"),
-    [
-        ({"status": 429, "retry_after": 300}, "429", "The rate limit is used up: run again in 300 s."),
-        ({"status": 429}, "429", "The rate limit is used up: run again later."),
-        ({"status": 500}, "500", "The API has a problem: run again later."),
-        (
-            {"cut": True},
-            "no answer (IncompleteRead",
-            "Check the network, proxy and endpoint, then run again.",
-        ),
-        (
-            {"status": 200, "body": "<html>log in</html>", "content_type": "text/html"},
-            "an answer that is no JSON (<html>log in</html>)",
-            "Check that the endpoint is the API and that no proxy answers in its place.",
-        ),
-    ],
-)
-def test_what_does_not_end(grid_lab: Grid, action: dict[str, Any], problem: str, advice: str) -> None:
-    grid_lab.fault(LISTED, times=None, **action)
-    result = grid_lab.tracking()
+@pytest.mark.parametrize(("name", "problem", "advice"), JSON_API_ENDS)
+def test_what_does_not_end(grid_lab: Grid, name: str, problem: str, advice: str) -> None:
+    grid_lab.fault(LISTED, times=None, **FAULTS[name])
+    result = grid_lab.tracking(timeout=PATIENCE[name])
     assert result["failed"] is True
     assert result["msg"].startswith(f"GET {grid_lab.url}/v3/tracking_settings: ")
     assert problem in result["msg"]

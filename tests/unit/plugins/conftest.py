@@ -40,6 +40,7 @@ class Exchange:
     status: int = 200
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    token: str | None = SECRET
 
 
 class Script:
@@ -60,7 +61,7 @@ class Script:
         called = (method, split.path, dict(parse_qsl(split.query)), json.loads(body) if body else None)
         assert called == (expected.method, expected.path, dict(expected.query), expected.body)
         sent = {name.lower(): value for name, value in headers.items()}
-        assert sent["authorization"] == f"Bearer {SECRET}"
+        assert sent.get("authorization") == (f"Bearer {expected.token}" if expected.token else None)
         assert sent["accept"] == "application/json"
         assert sent["user-agent"].startswith("vmstio.mastodon/")
         assert ("content-type" in sent) == (body is not None)
@@ -132,12 +133,15 @@ Run = Callable[..., dict[str, Any]]
 def run(script: Script, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a module: `run("cloudflare_dns", {...}, check=True)` gives its result.
 
-    The result never holds the token, and only what the module documents.
+    `token=None` is for a module that takes none. The result never holds the token, and only what the module
+    documents.
     """
 
-    def run_module(name: str, arguments: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
+    def run_module(
+        name: str, arguments: dict[str, Any], *, check: bool = False, token: str | None = SECRET
+    ) -> dict[str, Any]:
         module = importlib.import_module(f"{PACKAGE}.modules.{name}")
-        token = "api_key" if name.startswith("sendgrid") else "api_token"
+        option = "api_key" if name.startswith("sendgrid") else "api_token"
 
         def run_once(given: dict[str, Any]) -> dict[str, Any]:
             internal = {"_ansible_check_mode": check, "_ansible_diff": True}
@@ -149,7 +153,7 @@ def run(script: Script, capsys: pytest.CaptureFixture[str]) -> Run:
             assert bool(answered.get("failed")) == (exit_info.value.code != 0)
             return answered
 
-        result = run_task(name, {token: SECRET, **arguments}, run_once, check=check)
+        result = run_task(name, {**({option: token} if token else {}), **arguments}, run_once, check=check)
         documented = set(yaml.safe_load(module.RETURN))
         always = {"changed", "diff", "failed", "msg", "invocation", "warnings", "exception"}
         assert set(result) <= documented | always

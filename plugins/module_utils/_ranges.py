@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 
 from ._files import replace
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 PUBLISHED_ON = "2026-10-05"
 PUBLISHED = (
     "103.21.244.0/22",
@@ -94,11 +92,11 @@ def believed(texts: Iterable[Any]) -> list[str]:
     return [str(network) for network in sorted(networks, key=_order)]
 
 
-def _order(network: Network) -> tuple[int, int, int]:
+def _order(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tuple[int, int, int]:
     return network.version, int(network.network_address), network.prefixlen
 
 
-def _network(text: Any) -> Network:
+def _network(text: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         # Only text with a length: ip_network takes numbers too, and single addresses.
         if not isinstance(text, str) or "/" not in text:

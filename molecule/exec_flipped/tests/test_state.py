@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab.config import Lab
+from lab.emulators.cloudflare import CDN_ADDRESSES
 
 LAB = Lab.load(os.environ.get("LAB_NAME", "test"))
 Shell = Callable[..., str]
@@ -131,7 +132,13 @@ def test_firewall(shell: Shell, variables_of: dict[str, Any]) -> None:
     public = ".".join(variables_of["ansible_host"].split(".")[:3]) + ".0/24"
     assert f"ip saddr {public} tcp dport 22 accept" in rules
     assert "ip6 saddr 2001:db8::/32 tcp dport 22 accept" in rules
-    assert re.search(r"^\s*tcp dport 8443 accept$", rules, re.MULTILINE)
+    for family, ranges in (
+        ("ip", [*CDN_ADDRESSES["ipv4"], "192.0.2.240/28"]),
+        ("ip6", CDN_ADDRESSES["ipv6"]),
+    ):
+        found = re.search(rf"^\s*{family} saddr (.*) tcp dport 8443 accept$", rules, re.MULTILINE)
+        assert found, rules
+        assert set(re.findall(r"[0-9a-f.:]+/\d+", found[1])) == set(ranges)
     assert "2049" not in rules
 
 

@@ -28,6 +28,7 @@ from typing import Any
 import docker
 import docker.errors
 import requests.exceptions
+import yaml
 
 from lab.config import IMAGE_PREFIX, REPOSITORY, Lab
 from lab.engine import LabError, connect, exists
@@ -43,10 +44,21 @@ SPACES = f"{IMAGE_PREFIX}/spaces:current"
 PYTHON = "3.13"
 """Debian 13's Python, which the services image has."""
 VERSITYGW = "v1.8.0"
+_WORKER = yaml.safe_load((REPOSITORY / "roles/worker/defaults/main.yml").read_text())
+NGINX = str(_WORKER["worker_nginx_image"]).removeprefix("docker.io/library/")
 
 _SOURCES = Path(__file__).parent / "services"
 _HOST_CAS = Path("/usr/local/share/ca-certificates")
 _PULL_SECONDS = 20
+_NGINX = """\
+ARG ROOTFS
+FROM ${ROOTFS}
+RUN apt-get update -qq \\
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl nginx \\
+ && rm -rf /var/lib/apt/lists/* /etc/nginx/sites-enabled/*
+STOPSIGNAL SIGQUIT
+CMD ["nginx", "-g", "daemon off;"]
+"""
 _locks: dict[str, threading.Lock] = {}
 _locks_guard = threading.Lock()
 
@@ -213,6 +225,21 @@ class Images:
             self.client.images.get(made).tag(SPACES)
             return made
 
+    def nginx(self) -> str:
+        """nginx for a worker: the public image where it can be pulled, else Debian's nginx in its form."""
+        tag = f"{IMAGE_PREFIX}/{NGINX}"
+        with self._once("nginx"):
+            if exists(self.client, tag):
+                return tag
+            public = f"docker.io/library/{NGINX}"
+            if self._pull(public):
+                self.client.images.get(public).tag(tag)
+                return tag
+            context = _Context()
+            context.files["Dockerfile"] = (_NGINX.encode(), 0o644)
+            self.client.images.get(self._build("nginx", context, {"ROOTFS": self.rootfs()})).tag(tag)
+            return tag
+
     def _take_versitygw(self, public: str, binary: Path) -> bool:
         """The program of the public image; False where it does not run on the lab's Debian."""
         container = self.client.containers.create(public)
@@ -361,7 +388,7 @@ def _go_environment(target: Path) -> dict[str, str]:
 def main() -> None:
     """`python -m lab.images [NAME...]`: build some or all images and print their tags."""
     images = Images(connect(timeout=1800), Lab.load().cache, lambda text: print(text, flush=True))
-    for name in sys.argv[1:] or ["droplet", "services", "spaces"]:
+    for name in sys.argv[1:] or ["droplet", "services", "spaces", "nginx"]:
         print(getattr(images, name)())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lab.config import Lab
+from lab.images import NGINX
 from lab.parts import DOMAIN, INSTANCE
 from lab.pki import Certificate
 from lab.provision import POOL, REGION, Provisioned
@@ -99,6 +100,7 @@ def variables(
         "mastodon_smtp_login": "apikey",
         "mastodon_smtp_password": secrets["sendgrid_token"],
         "mastodon_smtp_from_address": f"notifications@{DOMAIN}",
+        "mastodon_cloudflare_endpoint": f"https://{lab.address('cloudflare')}/client/v4",
         "dns_zone": DOMAIN,
         "dns_api_token": secrets["cloudflare_token"],
         "dns_endpoint": f"https://{lab.address('cloudflare')}/client/v4",
@@ -128,6 +130,7 @@ def stand_in(lab: Lab) -> dict[str, Any]:
         "mastodon_git_repository": f"https://{mirror}/git/mastodon.git",
         "mastodon_image": f"{mirror}:5000/mastodon/mastodon",
         "mastodon_streaming_image": f"{mirror}:5000/mastodon/mastodon-streaming",
+        "worker_nginx_image": f"{mirror}:5000/library/{NGINX}",
     }
 
 

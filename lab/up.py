@@ -27,7 +27,7 @@ from lab import inventory, parts, secret, standin
 from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, REPOSITORY, Lab
 from lab.docker_cloud import LABEL_ID, LABEL_PRIVATE, LABEL_PUBLIC
 from lab.engine import LabError, connect, containers
-from lab.images import SERVICES, Images
+from lab.images import NGINX, SERVICES, Images
 from lab.pki import Authority, Certificate
 from lab.progress import Progress, Step
 from lab.provision import Provisioned, Provisioner
@@ -130,11 +130,13 @@ def runs_official(lab: Lab, wanted: bool | None = None) -> bool:
 
 
 def _build_stand_in(lab: Lab, progress: Progress) -> dict[str, str]:
-    """The stand-in's git repository, gems and images; image names by `mastodon:v4.7.0`."""
+    """The stand-in's git repository, gems and images; name in the registry -> image here."""
     with progress.step("stand-in Mastodon") as step:
         gems = standin.build_gems(lab.cache / "standin" / "gems", log=step.say)
         standin.build_repository(lab.cache / "standin" / "git" / "mastodon.git", gems)
-        return standin.build_images(gems=gems, log=step.say)
+        images = standin.build_images(gems=gems, log=step.say)
+        nginx = Images(connect(timeout=1800), lab.cache, step.say).nginx()
+        return {f"mastodon/{name}": image for name, image in images.items()} | {f"library/{NGINX}": nginx}
 
 
 def _certificates(lab: Lab) -> None:
@@ -227,20 +229,16 @@ done
 """
 
 
-def _fill_registry(client: docker.DockerClient, lab: Lab, images: dict[str, str], progress: Progress) -> None:
-    """Push the stand-in's images; those that the registry has already are left alone.
+def _fill_registry(client: docker.DockerClient, lab: Lab, wanted: dict[str, str], progress: Progress) -> None:
+    """Push `wanted` (name in the registry -> image here); what the registry has already is left alone.
 
     The engine itself could not push: it neither resolves the lab's names nor trusts its authority.
     """
     with progress.step("registry") as step:
         stamp = lab.cache / "registry" / "pushed.json"
         pushed: dict[str, str] = json.loads(stamp.read_text()) if stamp.exists() else {}
-        wanted = {}
-        for name, image in sorted(images.items()):
-            repository, _, tag = name.partition(":")
-            wanted[f"mastodon/{repository}:{tag}"] = image
-        identifiers = {name: str(client.images.get(image).id) for name, image in wanted.items()}
-        missing = [name for name in wanted if pushed.get(name) != identifiers[name]]
+        identifiers = {name: str(client.images.get(image).id) for name, image in sorted(wanted.items())}
+        missing = [name for name in identifiers if pushed.get(name) != identifiers[name]]
         if not missing:
             return
         step.say("writing the images to a file")
@@ -273,7 +271,7 @@ def _pushes(client: docker.DockerClient, lab: Lab, archive: Path, pairs: list[st
             yield line.decode(errors="replace").strip()
         if container.wait(timeout=60)["StatusCode"]:
             text = container.logs(tail=10).decode(errors="replace").strip()
-            raise LabError(f"the stand-in's images could not be put into the lab's registry: {text}")
+            raise LabError(f"images could not be put into the lab's registry: {text}")
     finally:
         container.remove(force=True)
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
+import os
+import re
 import shlex
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.config import Lab
+from lab.emulators.cloudflare import CDN_ADDRESSES
 from tests.visitor import health
 
-CLOUDFLARE = "192.0.2.10"
-"""An address in the scenario's worker_cloudflare_ranges."""
+LAB = Lab.load(os.environ.get("LAB_NAME") or "test")
+SCENARIO = Path(__file__).parents[1]
+CLOUDFLARE = str(next(ipaddress.ip_network(CDN_ADDRESSES["ipv4"][0]).hosts()))
+"""An address of the emulated Cloudflare."""
 
 
 @pytest.fixture(name="variables")
@@ -95,7 +104,7 @@ def test_sidekiqs(host: Any) -> None:
     queues = {}
     for name in ("mastodon-sidekiq", "mastodon-sidekiq-slow"):
         words = json.loads(output(host, "docker", "inspect", "--format={{json .Config.Cmd}}", name))
-        queues[name] = {words[i + 1].split(",")[0] for i, word in enumerate(words) if word == "-q"}
+        queues[name] = {words[i + 1].split(",")[0] for i, word in enumerate(words) if word == "--queue"}
         assert output(host, "docker", "inspect", "--format={{.State.Health.Status}}", name) == "healthy"
     assert queues == {
         "mastodon-sidekiq": {"default", "ingress", "mailers"},
@@ -118,3 +127,92 @@ def test_admin_has_the_last_word_on_the_engine(host: Any) -> None:
     settings = json.loads(output(host, "cat", "/etc/docker/daemon.json"))
     assert settings["debug"] is True
     assert settings["iptables"] is False
+
+
+# nginx in its container
+
+# Linux's numbers (capability.h): chown, dac_override, kill, setgid, setuid, net_bind_service.
+CAPABILITIES = sum(1 << number for number in (0, 1, 5, 6, 7, 10))
+
+
+def test_nginx_is_not_on_the_host(host: Any) -> None:
+    assert not host.package("nginx").is_installed
+    service = host.service("nginx")
+    assert service.is_running
+    assert service.is_enabled
+    assert output(host, "systemctl", "show", "nginx", "--property=FragmentPath", "--value") == (
+        "/etc/systemd/system/nginx.service"
+    )
+    assert output(host, "docker", "inspect", "--format={{.State.Health.Status}}", "nginx") == "healthy"
+
+
+def test_nginx_is_hardened(host: Any) -> None:
+    """The master process can bind ports, read the key and change its user; the others can nothing."""
+    assert "Read-only file system" in host.run("docker exec nginx touch /etc/nginx/x").stderr
+    master = output(host, "docker", "inspect", "--format={{.State.Pid}}", "nginx")
+    children = output(host, "pgrep", "--parent", master).split()
+    assert children
+    wanted = {master: ("0", CAPABILITIES)} | dict.fromkeys(children, ("33", 0))
+    for pid, (uid, capabilities) in wanted.items():
+        status = dict(line.split(":", 1) for line in output(host, "cat", f"/proc/{pid}/status").splitlines())
+        assert status["Uid"].split() == [uid] * 4
+        assert status["NoNewPrivs"].strip() == "1"
+        assert int(status["CapEff"], 16) == capabilities
+
+
+def test_nginx_is_limited_and_pinned(host: Any, variables: dict[str, Any]) -> None:
+    assert int(output(host, "docker", "inspect", "--format={{.HostConfig.Memory}}", "nginx")) == 256 << 20
+    record = json.loads(output(host, "cat", "/etc/mastodon/images.json"))
+    reference, _, digest = output(host, "docker", "inspect", "--format={{.Config.Image}}", "nginx").partition(
+        "@"
+    )
+    assert reference == variables["worker_nginx_image"]
+    assert record[reference] == digest
+
+
+def test_nginx_that_is_killed_comes_back(host: Any, variables: dict[str, Any]) -> None:
+    output(host, "docker", "kill", "nginx")
+    for _ in range(60):
+        try:
+            if health(variables["do_private_ipv4"]) == (200, "no-store"):
+                return
+        except OSError:
+            pass
+        time.sleep(0.5)
+    pytest.fail(output(host, "journalctl", "--no-pager", "--lines=40", "--unit=nginx"))
+
+
+# Cloudflare's addresses
+
+
+def test_addresses_of_cloudflare_are_those_that_it_says(host: Any) -> None:
+    kept = json.loads(output(host, "cat", "/var/lib/vmstio-cloudflare-ranges.json"))
+    assert set(kept["ranges"]) == {*CDN_ADDRESSES["ipv4"], *CDN_ADDRESSES["ipv6"]}
+    settings = output(host, "cat", "/etc/mastodon/nginx/nginx.conf")
+    for each in kept["ranges"]:
+        assert f"{each} 1;" in settings
+
+
+def test_last_good_list_is_kept_while_cloudflare_does_not_answer(host: Any) -> None:
+    before = output(host, "cat", "/etc/mastodon/nginx/nginx.conf")
+    failing = [{"match": {"path": "/client/v4/ips"}, "times": 99, "action": {"status": 500}}]
+    run("lab", "--name", LAB.name, "fault", "cloudflare", "set", json.dumps(failing))
+    try:
+        said = run(
+            "ansible-playbook", "-i", LAB.state / "inventory", SCENARIO.parent / "worker/converge.yml",
+            "-e", f"@{SCENARIO}/group_vars/worker.yml",
+        )  # fmt: skip
+    finally:
+        run("lab", "--name", LAB.name, "fault", "cloudflare", "clear")
+    assert "changed=0 " in said
+    assert re.search(r"\[WARNING\].*/client/v4/ips", " ".join(said.split())), said
+    assert output(host, "cat", "/etc/mastodon/nginx/nginx.conf") == before
+
+
+def run(*argv: str | Path) -> str:
+    environment = {**os.environ, "NO_COLOR": "1"}
+    done = subprocess.run(
+        argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout

@@ -37,8 +37,8 @@ class Configuration:
     """`files`: unit -> what it reads when it starts. `urls`: container -> where it says OK.
 
     `sidekiq`: the containers that run jobs. `health`: what the load balancer asks, on loopback.
-    `flag`: the file that makes it fail. The two logs are nginx's; `health_log` holds what others than
-    this host asked.
+    `flag`: the file that makes it fail. `nginx_in_container`: where nginx finds its settings when it runs in
+    one. The two logs are nginx's; `health_log` holds what others than this host asked.
     """
 
     files: dict[str, list[str]]
@@ -46,6 +46,7 @@ class Configuration:
     sidekiq: list[str]
     health: str
     flag: Path
+    nginx_in_container: str
     access_log: Path
     health_log: Path
 
@@ -72,18 +73,19 @@ def digests(paths: list[str]) -> dict[str, str]:
 
 
 def clean(configuration: Configuration, unit: str) -> None:
-    """Remove the container of `unit` that a killed client left behind, and its scratch volume."""
+    """Remove the container of `unit` that a killed client, or another mode of nginx, left behind, and its
+    scratch volume."""
     if unit in configuration.urls or unit in configuration.sidekiq:
         run("docker", "container", "rm", "--force", "--volumes", unit)
 
 
 def prepare(configuration: Configuration, unit: str) -> None:
-    """Clear the way for `unit` and note what it starts with. The unit itself calls this before each start."""
-    clean(configuration, unit)
+    """Note what `unit` starts with and clear the way for it. The unit itself calls this before each start."""
     STAMPS.mkdir(mode=0o755, exist_ok=True)
     candidate = STAMPS / f".{unit}"
     candidate.write_text(json.dumps(digests(configuration.files[unit])), encoding="utf-8")
     candidate.rename(STAMPS / unit)
+    clean(configuration, unit)
 
 
 def outdated(configuration: Configuration) -> list[str]:
@@ -122,6 +124,19 @@ def systemctl(verb: str, units: list[str]) -> None:
         raise NotSo(
             f"systemctl {verb}: {answer.stderr.strip()}\nThe journal of {broken} ends with:\n{journal}"
         )
+
+
+def signal_nginx(configuration: Configuration, signal: str) -> None:
+    """Tells nginx (`reload`, `reopen`), wherever it runs now: the settings may have moved it already.
+
+    Raises NotSo with what it finds wrong in its settings.
+    """
+    argv = ["nginx", "-s", signal]
+    if run("docker", "container", "inspect", "nginx").returncode == 0:
+        argv = ["docker", "exec", "nginx", "nginx", "-c", configuration.nginx_in_container, "-s", signal]
+    answer = run(*argv)
+    if answer.returncode:
+        raise NotSo((answer.stderr or answer.stdout).strip())
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -403,6 +418,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         verbs.add_parser(name, help=text).add_argument("unit")
     ready = verbs.add_parser("ready", help="wait until a container does its work")
     ready.add_argument("unit")
+    nginx = verbs.add_parser("nginx", help="tell nginx to take its new settings, or to reopen its logs")
+    nginx.add_argument("signal", choices=["reload", "reopen"])
     start = verbs.add_parser("start", help="start what does not run")
     again = verbs.add_parser("restart", help="restart what runs with old settings or was quieted")
     healthy = verbs.add_parser("healthy", help="wait until everything here does its work")
@@ -431,6 +448,8 @@ def main(arguments: list[str]) -> int:
                 prepare(configuration, options.unit)
             case "clean":
                 clean(configuration, options.unit)
+            case "nginx":
+                signal_nginx(configuration, options.signal)
             case "ready":
                 wait(lambda: starting(configuration, options.unit), count=1, interval=1, limit=options.limit)
             case "start" | "restart" | "healthy":

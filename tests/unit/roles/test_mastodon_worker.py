@@ -60,6 +60,8 @@ class Host:
         self.titles: list[str] = []
         self.calls: list[tuple[str, ...]] = []
         self.peers: list[str] = []
+        self.containers: set[str] = set()
+        self.refused = ""
 
     def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
         self.calls.append(argv)
@@ -70,6 +72,10 @@ class Host:
             assert "pid" in argv[-1], "Docker wants the field"
             title = self.titles.pop(0) if len(self.titles) > 1 else (self.titles or [""])[0]
             out = f"PID   COMMAND\n  17  tini -- bundle\n  23  {title}\n"
+        elif argv[:3] == ("docker", "container", "inspect"):
+            code = int(argv[-1] not in self.containers)
+        elif argv[-2] == "-s" and self.refused:
+            return subprocess.CompletedProcess(argv, 1, "", self.refused)
         elif argv[0] == "ss":
             out = "\n".join(f"ESTAB 0 0 10.0.0.1:443 {peer}" for peer in self.peers)
         return subprocess.CompletedProcess(argv, code, out, "")
@@ -93,6 +99,7 @@ def _configuration(worker: ModuleType, tmp_path: Path, url: Callable[[int], str]
         sidekiq=["mastodon-sidekiq"],
         health=url(200),
         flag=tmp_path / "drain",
+        nginx_in_container="/elsewhere/nginx.conf",
         access_log=tmp_path / "access.log",
         health_log=tmp_path / "health.log",
     )
@@ -111,6 +118,40 @@ def test_changed_file_makes_a_unit_outdated(
     assert worker.outdated(configuration) == ["mastodon-web", "mastodon-sidekiq"]
     host.active.remove("mastodon-web")
     assert worker.outdated(configuration) == ["mastodon-sidekiq"]
+
+
+@pytest.mark.parametrize(
+    ("containers", "command"),
+    [
+        (set(), ("nginx", "-s", "reload")),
+        ({"nginx"}, ("docker", "exec", "nginx", "nginx", "-c", "/elsewhere/nginx.conf", "-s", "reload")),
+    ],
+)
+def test_nginx_hears_wherever_it_runs(
+    worker: ModuleType, host: Host, configuration: Any, containers: set[str], command: tuple[str, ...]
+) -> None:
+    host.containers = containers
+    worker.signal_nginx(configuration, "reload")
+    assert host.calls[-1] == command
+
+
+def test_nginx_that_refuses_its_settings(worker: ModuleType, host: Host, configuration: Any) -> None:
+    host.refused = "[emerg] unknown directive\n"
+    with pytest.raises(worker.NotSo, match="unknown directive"):
+        worker.signal_nginx(configuration, "reload")
+
+
+def test_nginx_that_moves_into_a_container_is_outdated(
+    worker: ModuleType, host: Host, configuration: Any, tmp_path: Path
+) -> None:
+    unit = tmp_path / "nginx.service"
+    moving = dataclasses.replace(configuration, files={"nginx": [str(unit)]}, urls={"nginx": "http://..."})
+    host.active = {"nginx"}
+    worker.prepare(moving, "nginx")
+    assert ("docker", "container", "rm", "--force", "--volumes", "nginx") in host.calls
+    assert worker.outdated(moving) == []
+    unit.write_text("[Service]\n")
+    assert worker.outdated(moving) == ["nginx"]
 
 
 def test_unit_that_was_never_prepared_is_outdated(worker: ModuleType, host: Host, configuration: Any) -> None:

@@ -10,12 +10,14 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_worker import (
+    _serves_again,
     test_address_comes_from_the_load_balancer,
     test_api,
     test_assets_live_long,
@@ -40,6 +42,7 @@ from lab.config import Lab
 from tests.visitor import Visitor
 
 __all__ = [
+    "_serves_again",
     "test_address_comes_from_the_load_balancer",
     "test_api",
     "test_assets_live_long",
@@ -111,6 +114,15 @@ def _in_container(host: Any, lab: Lab) -> Iterator[None]:
     assert "/usr/sbin/nginx" in shell("ps", "axww", "-o", "args")
 
 
+def soon(condition: Callable[[], bool]) -> None:
+    """nginx answers a signal first, and then does what it says."""
+    for _ in range(100):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("not true after 10 s")
+
+
 def certificate(visitor: Visitor) -> bytes:
     """What nginx shows, whoever signed it."""
     raw = socket.create_connection((visitor.address, 443), visitor.timeout)
@@ -128,11 +140,11 @@ def test_certificate_is_renewed_by_a_reload(shell: Shell, visitor: Visitor) -> N
     shell("sh", "-c", RENEW)
     try:
         shell("systemctl", "reload", "nginx")
-        assert certificate(visitor) != before
+        soon(lambda: certificate(visitor) != before)
     finally:
         shell("sh", "-c", "cd /etc/mastodon/share && ln -sfn generations/1 current && rm -r generations/2")
         shell("systemctl", "reload", "nginx")
-    assert certificate(visitor) == before
+    soon(lambda: certificate(visitor) == before)
 
 
 def test_settings_that_nginx_refuses_fail_the_reload(host: Any, shell: Shell, visitor: Visitor) -> None:

@@ -4,48 +4,16 @@ from __future__ import annotations
 
 import json
 
+from tests.scanner import open_ports
+
 from .conftest import HOSTS, TestLab
-
-SCAN = """
-import json, select, socket, sys, time
-found = {address: [] for address in sys.argv[1:]}
-for first in range(1, 65536, 2048):
-    waiting, poll = {}, select.poll()
-    for address in found:
-        for port in range(first, min(first + 2048, 65536)):
-            probe = socket.socket()
-            probe.setblocking(False)
-            probe.connect_ex((address, port))
-            poll.register(probe, select.POLLOUT)
-            waiting[probe.fileno()] = (probe, address, port)
-    end = time.monotonic() + 1.5
-    while waiting and (left := end - time.monotonic()) > 0:
-        for number, _ in poll.poll(left * 1000):
-            probe, address, port = waiting.pop(number)
-            if probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                found[address].append(port)
-            poll.unregister(number)
-            probe.close()
-    for probe, _, _ in waiting.values():
-        probe.close()
-print(json.dumps(found))
-"""
-
-
-def in_neighbour(lab: TestLab, script: str, *arguments: str) -> str:
-    """Runs Python in another container of the droplets' public network; returns what it prints."""
-    from .conftest import run
-
-    container = lab.settings.container("mirror")
-    return (
-        run("docker", "exec", "-i", container, "python3", "-", *arguments, stdin=script).must_succeed().output
-    )
 
 
 def test_ports_on_the_public_addresses(converged: TestLab) -> None:
     variables = json.loads(inventory(converged))
     addresses = [variables["_meta"]["hostvars"][droplet]["do_public_ipv4"] for droplet in HOSTS]
-    scanned = json.loads(in_neighbour(converged, SCAN, *addresses))
+    # From another container of the droplets' public network.
+    scanned = open_ports(converged.settings.container("mirror"), *addresses)
     # The load balancer comes over the private network: by default SSH is all that the public one needs.
     assert scanned == {address: [22] for address in addresses}
 

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shlex
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import docker
 import pytest
 
 from lab.config import Lab
+from lab.docker_cloud import LABEL_PUBLIC
+from lab.engine import containers
+from lab.instance import Instance
+from lab.runtime import Runtime
 from tests.visitor import Visitor
 
 LAB = Lab.load(os.environ.get("LAB_NAME") or "test")
@@ -22,6 +30,21 @@ docker run --rm --network host --env-file common.env --env-file web.env \\
   "$image" bundle exec rails db:migrate
 """
 
+_measured: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _measured:
+        terminalreporter.section("measured")
+        for line in _measured:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(name="measured", scope="session")
+def _measured_lines() -> Callable[[str], None]:
+    """Keeps a line for the end of the run's output."""
+    return _measured.append
+
 
 @pytest.fixture(name="lab", scope="session")
 def _lab() -> Lab:
@@ -35,18 +58,54 @@ def _schema(host: Any) -> None:
     assert result.rc == 0, result.stderr + result.stdout
 
 
-@pytest.fixture(name="variables")
+@pytest.fixture(name="variables", scope="module")
 def _variables(host: Any) -> dict[str, Any]:
     return dict(host.ansible.get_variables())
 
 
-@pytest.fixture(name="visitor")
+@pytest.fixture(name="visitor", scope="module")
 def _visitor(variables: dict[str, Any]) -> Visitor:
     """Comes from the private network, as the load balancer does."""
     return Visitor(variables["do_private_ipv4"], variables["mastodon_local_domain"], str(LAB.ca))
 
 
-@pytest.fixture(name="shell")
+@pytest.fixture(name="balancer", scope="session")
+def _balancer() -> Any:
+    """The container of the load balancer, whose only member is the worker."""
+    (found,) = containers(docker.from_env(), LAB.name, "load-balancer")
+    return found
+
+
+@pytest.fixture(name="members", scope="session")
+def _members(balancer: Any) -> Callable[[], dict[str, str]]:
+    """Says what the load balancer thinks of each of its members, as `UP`."""
+    runtime = Runtime(docker.from_env(), LAB)
+    return lambda: runtime.members(balancer)
+
+
+@pytest.fixture(name="instance", scope="module")
+def _instance(balancer: Any, variables: dict[str, Any]) -> Iterator[Instance]:
+    """A client of the instance, through the load balancer."""
+    with Instance(variables["mastodon_local_domain"], balancer.labels[LABEL_PUBLIC], LAB.ca) as client:
+        yield client
+
+
+@pytest.fixture(name="token", scope="module")
+def _token(shell: Callable[..., str], instance: Instance) -> str:
+    """An access token of a fresh account."""
+    name = f"reader_{secrets.token_hex(4)}"
+    # A domain that the lab's name server knows: Mastodon looks it up.
+    email = f"{name}@{LAB.host('mail')}"
+    created = shell(
+        *("docker", "exec", "mastodon-web", "bin/tootctl", "accounts", "create", name),
+        *("--email", email, "--confirmed", "--approve"),
+    )
+    password = re.search(r"New password: (\S+)", created)
+    assert password, created
+    return instance.log_in(email, password[1])
+
+
+@pytest.fixture(name="shell", scope="module")
 def _shell(host: Any) -> Any:
     """Runs a command, returns what it prints; where it fails, says so with the end of the journal."""
 

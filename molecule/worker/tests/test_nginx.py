@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.application import application, told
 from tests.visitor import Answer, Visitor, health
 
 HSTS = "max-age=63072000; includeSubDomains"
@@ -16,31 +16,13 @@ SHORT = "public, max-age=604800, must-revalidate"
 LONG = "public, max-age=2419200, must-revalidate"
 FOR_EVER = "public, max-age=2419200, immutable"
 
-APPLICATION = """
-import http.server, json
-class Application(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = json.dumps(dict(self.headers)).encode()
-        self.send_response(404 if "missing" in self.path else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "max-age=5")
-        self.send_header("Strict-Transport-Security", "max-age=1")
-        self.send_header("Content-Security-Policy", "default-src *")
-        self.end_headers()
-        self.wfile.write(body)
-http.server.ThreadingHTTPServer(("127.0.0.1", 3000), Application).serve_forever()
-"""
 
-
-@pytest.fixture(name="application", scope="module", autouse=True)
-def _application(host: Any) -> Iterator[None]:
-    """In web's place: answers every path, says what it was asked, and has headers of its own."""
+@pytest.fixture(name="unit", scope="module", autouse=True)
+def _unit(host: Any) -> Iterator[str]:
+    """An application in web's place; the name of its systemd unit."""
     assert host.run("systemctl stop mastodon-web").rc == 0
-    started = host.run("systemd-run --unit=test-application --collect python3 -c %s", APPLICATION)
-    assert started.rc == 0, started.stderr
-    assert host.run("timeout 20 sh -c 'until ss -Hltn | grep -q 127.0.0.1:3000; do sleep 0.1; done'").rc == 0
-    yield
-    host.run("systemctl stop test-application")
+    with application(host, 3000) as unit:
+        yield unit
     assert host.run("systemctl start mastodon-web").rc == 0
 
 
@@ -85,15 +67,12 @@ def test_uploads_cannot_run_as_pages(get: Callable[..., Answer]) -> None:
 
 
 def test_what_the_application_is_told(get: Callable[..., Answer], visitor: Visitor) -> None:
-    told = json.loads(
-        get(
-            "/", X_Forwarded_For="192.0.2.1", X_Forwarded_Proto="http", X_Real_IP="192.0.2.2", Proxy="evil"
-        ).body
-    )
-    assert told["Host"] == visitor.host
-    assert told["X-Forwarded-For"] == told["X-Real-IP"] == visitor.client
-    assert told["X-Forwarded-Proto"] == "https"
-    assert "Proxy" not in told
+    forged = {"X_Forwarded_For": "192.0.2.1", "X_Forwarded_Proto": "http", "X_Real_IP": "192.0.2.2"}
+    heard = told(get("/", **forged, Proxy="evil").body)
+    assert heard["Host"] == visitor.host
+    assert heard["X-Forwarded-For"] == heard["X-Real-IP"] == visitor.client
+    assert heard["X-Forwarded-Proto"] == "https"
+    assert "Proxy" not in heard
 
 
 def test_pages_are_cached(visitor: Visitor) -> None:
@@ -102,11 +81,11 @@ def test_pages_are_cached(visitor: Visitor) -> None:
     assert visitor.get(path).header("X-Cached") == "HIT"
 
 
-def test_health_is_never_cached(variables: dict[str, Any], host: Any) -> None:
+def test_health_is_never_cached(variables: dict[str, Any], host: Any, unit: str) -> None:
     """What is in web's place counts as web: when it answers no more, health fails at once."""
     assert health(variables["do_private_ipv4"])[0] == 200
-    host.run("systemctl kill --signal=STOP test-application")
+    host.run("systemctl kill --signal=STOP %s", unit)
     try:
         assert health(variables["do_private_ipv4"])[0] == 503
     finally:
-        host.run("systemctl kill --signal=CONT test-application")
+        host.run("systemctl kill --signal=CONT %s", unit)

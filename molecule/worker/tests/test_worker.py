@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from lab.config import Lab
+from lab.instance import Instance
+from lab.load import assets
+from tests.scanner import open_ports
 from tests.visitor import Visitor, ask, health
 
 CONTAINERS = ("mastodon-web", "mastodon-streaming", "mastodon-sidekiq")
@@ -68,7 +75,7 @@ def test_plain_http_is_redirected(visitor: Visitor) -> None:
 
 def test_assets_live_long(visitor: Visitor) -> None:
     page = visitor.get("/").body.decode()
-    found = re.findall(r'(?:src|href)="(?:https://[^/"]+)?(/(?:packs|assets)/[^"]+)"', page)
+    found = assets(page)
     assert found, page
     answer = visitor.get(found[0])
     assert answer.status == 200
@@ -285,7 +292,7 @@ def test_image_is_pinned(shell: Shell, name: str) -> None:
 def test_sidekiq_hears_all_queues_but_the_scheduler(shell: Shell) -> None:
     command = shell("docker", "inspect", "--format={{json .Config.Cmd}}", "mastodon-sidekiq")
     words = json.loads(command)
-    queues = {words[i + 1].split(",")[0] for i, word in enumerate(words) if word == "-q"}
+    queues = {words[i + 1].split(",")[0] for i, word in enumerate(words) if word == "--queue"}
     assert queues == {"default", "push", "ingress", "mailers", "pull", "fasp"}
 
 
@@ -323,6 +330,18 @@ def test_listening_sockets(shell: Shell, variables: dict[str, Any]) -> None:
     assert {"127.0.0.1:3000", "127.0.0.1:4000", "127.0.0.1:6379", "127.0.0.1:8080"} <= found
 
 
+def documented_ports(variables: dict[str, Any]) -> dict[str, list[int]]:
+    """As role base's README has them: the load balancer comes over the private network, and by default SSH is
+    all that the public one needs."""
+    return {variables["do_public_ipv4"]: [22], variables["do_private_ipv4"]: [22, 80, 443, 8080]}
+
+
+def test_open_ports(lab: Lab, variables: dict[str, Any]) -> None:
+    """Seen by a neighbour in both networks."""
+    documented = documented_ports(variables)
+    assert open_ports(lab.container("dns"), *documented) == documented
+
+
 def test_the_engine_left_the_firewall_alone(shell: Shell) -> None:
     rules = shell("iptables-save")
     assert "docker0" not in rules
@@ -332,32 +351,74 @@ def test_the_engine_left_the_firewall_alone(shell: Shell) -> None:
 # Recovery without help
 
 
-def test_killed_containers_come_back(shell: Shell) -> None:
+@pytest.fixture(name="serves_again")
+def _serves_again(shell: Shell, instance: Instance, measured: Callable[[str], None]) -> Any:
+    """A context: waits until everything works and the load balancer sends visitors, and notes how long it was
+    since the context began."""
+
+    def answers() -> bool:
+        try:
+            return instance.request("GET", "/api/v2/instance").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @contextmanager
+    def after(what: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        shell("mastodon-worker", "healthy", "--count=1", "--limit=180")
+        end = time.monotonic() + 60
+        while not answers():
+            assert time.monotonic() < end, "the load balancer sends nobody here"
+            time.sleep(0.2)
+        measured(f"{what}: serves again after {time.monotonic() - started:.0f} s")
+
+    return after
+
+
+def test_killed_containers_come_back(shell: Shell, serves_again: Any) -> None:
     def identifiers() -> set[str]:
         return set(shell("docker", "ps", "--no-trunc", "--quiet").splitlines())
 
     before = identifiers()
-    shell("docker", "kill", *CONTAINERS)
-    for _ in range(120):
-        if not before & identifiers():
-            break
-        time.sleep(0.5)
-    wait_until_healthy(shell)
+    with serves_again("containers killed"):
+        shell("docker", "kill", *CONTAINERS)
+        for _ in range(120):
+            if not before & identifiers():
+                break
+            time.sleep(0.5)
     after = identifiers()
     assert len(after) == len(CONTAINERS)
     assert not before & after
 
 
 @pytest.mark.parametrize(
-    "what",
-    # As an upgrade of the package does it, and as a crash does.
-    ["systemctl stop docker docker.socket; systemctl start docker", "pkill -9 dockerd"],
+    ("what", "command"),
+    [
+        # As an upgrade of the package does it.
+        ("engine stopped and started", "systemctl stop docker docker.socket; systemctl start docker"),
+        ("engine killed", "pkill -9 dockerd"),
+    ],
 )
-def test_engine_restarted(shell: Shell, what: str) -> None:
-    shell("sh", "-c", what)
-    wait_until_healthy(shell)
+def test_engine_restarted(shell: Shell, serves_again: Any, what: str, command: str) -> None:
+    with serves_again(what):
+        shell("sh", "-c", command)
     # Scratch volumes of containers that are gone do not pile up.
     assert len(shell("docker", "volume", "ls", "--quiet").splitlines()) == len(CONTAINERS)
+
+
+def test_reboot(shell: Shell, serves_again: Any, lab: Lab, variables: dict[str, Any]) -> None:
+    rules = shell("nft", "list", "table", "inet", "vmstio_base")
+    before = shell("docker", "ps", "--no-trunc", "--quiet").splitlines()
+    with serves_again("host rebooted"):
+        reboot = [Path(sys.executable).parent / "lab", "--name", lab.name, "droplet", "reboot"]
+        subprocess.run([*reboot, variables["inventory_hostname"]], check=True)
+    after = shell("docker", "ps", "--no-trunc", "--quiet").splitlines()
+    assert len(after) == len(CONTAINERS)
+    assert not set(before) & set(after)
+    assert shell("nft", "list", "table", "inet", "vmstio_base") == rules
+    documented = documented_ports(variables)
+    assert open_ports(lab.container("dns"), *documented, last=10_000) == documented
 
 
 # Tunnel

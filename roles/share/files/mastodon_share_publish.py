@@ -19,6 +19,7 @@ generation. Answers with JSON on standard output: changed, generation, files (na
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -61,15 +62,19 @@ def wanted_files(request: Any) -> dict[str, bytes]:
     return wanted
 
 
-def read_generation(path: Path) -> dict[str, bytes] | None:
-    """Files of a generation, or None where it is not there, or not as its manifest says."""
+def read_generation(path: Path) -> tuple[dict[str, bytes], bool]:
+    """Files of a generation that are as its manifest says, and whether it is whole."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files = {name: (path / name).read_bytes() for name in manifest["files"]}
+        sums = dict(json.loads((path / MANIFEST).read_text())["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    whole = all(digest(content) == manifest["files"][name] for name, content in files.items())
-    return files if whole else None
+        return {}, False
+    files = {}
+    for name, sha in sums.items():
+        with contextlib.suppress(OSError):
+            content = (path / name).read_bytes()
+            if digest(content) == sha:
+                files[name] = content
+    return files, files.keys() == sums.keys()
 
 
 def numbers(generations: Path) -> list[int]:
@@ -102,14 +107,13 @@ def write(path: Path, content: bytes, group: int) -> None:
 def publish(root: Path, wanted: dict[str, bytes], *, keep: bool, group: int, dry_run: bool) -> dict[str, Any]:
     """Make `wanted` the current generation below `root`; returns the answer described above."""
     generations, current = root / "generations", root / "current"
-    published = read_generation(current)
+    before, whole = read_generation(current)
     if keep:
-        if published is None:
-            raise ShareError("there is no generation yet to keep files of; publish a whole one first")
-        wanted = {**published, **wanted}
-    before = published or {}
+        if not whole:
+            raise ShareError("there is no whole generation to keep files of; publish all files first")
+        wanted = {**before, **wanted}
     names = sorted(name for name in before.keys() | wanted.keys() if before.get(name) != wanted.get(name))
-    if not names and published is not None:
+    if not names and whole:
         return {"changed": False, "generation": int(current.readlink().name), "files": []}
     number = (numbers(generations) or [0])[-1] + 1 if generations.is_dir() else 1
     answer = {"changed": True, "generation": number, "files": names}

@@ -44,8 +44,8 @@ class Refused(Exception):
 
 
 def say(level: int, text: str) -> None:
-    """One line for the journal; `level` is syslog's."""
-    print(f"<{level}>{text}", file=sys.stderr, flush=True)
+    """One line for the journal: further ones would be messages of their own. `level` is syslog's."""
+    print(f"<{level}>{'; '.join(text.splitlines())}", file=sys.stderr, flush=True)
 
 
 def digest(path: Path) -> str:
@@ -65,27 +65,56 @@ def parse_manifest(path: Path) -> dict[str, Any]:
     raise Refused("the manifest has not the right form")
 
 
-class Nfs:
-    """The share, mounted. `cp` does the reading: a mount that hangs must not hang this program."""
+class Transport:
+    """How the share is read: by another program, so that one that hangs does not hang this one."""
+
+    limit: float
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.source = settings["source"]
+
+    def command(self, path: str, target: Path) -> list[str]:
+        raise NotImplementedError
+
+    def answered(self, error: subprocess.CalledProcessError) -> bool:
+        """Whether exec is there all the same, and what it offers cannot be read."""
+        raise NotImplementedError
 
     def fetch(self, path: str, target: Path) -> None:
         try:
             subprocess.run(
-                ["cp", "-rL", "--no-target-directory", f"{self.source}/{path}", str(target)],
-                check=True, capture_output=True, text=True, timeout=TIMEOUT,
+                self.command(path, target),
+                check=True, capture_output=True, text=True, timeout=self.limit,
+                env={**os.environ, "LC_ALL": "C"},
             )  # fmt: skip
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise Unreachable(str(getattr(error, "stderr", "") or error).strip()) from error
+        except subprocess.TimeoutExpired as error:
+            raise Unreachable(f"nothing within {self.limit} s") from error
+        except subprocess.CalledProcessError as error:
+            reason = error.stderr.strip()
+            if self.answered(error):
+                raise Refused(f"{path} cannot be read: {reason}") from error
+            raise Unreachable(reason) from error
 
 
-class Ssh:
+class Nfs(Transport):
+    """The share, mounted."""
+
+    limit = TIMEOUT
+
+    def command(self, path: str, target: Path) -> list[str]:
+        return ["cp", "-rL", "--no-target-directory", f"{self.source}/{path}", str(target)]
+
+    def answered(self, error: subprocess.CalledProcessError) -> bool:
+        return "No such file or directory" in error.stderr
+
+
+class Ssh(Transport):
     """The share, through rsync to exec."""
 
+    limit = 2 * TIMEOUT
+
     def __init__(self, settings: dict[str, Any]) -> None:
-        self.source = settings["source"]
+        super().__init__(settings)
         self.shell = (
             f"ssh -o BatchMode=yes -o IdentitiesOnly=yes -o ConnectTimeout={TIMEOUT // 2} -o "
             "ControlPath=none "
@@ -94,15 +123,12 @@ class Ssh:
             f"-o HostKeyAlgorithms=ssh-ed25519 -i {settings['key']}"
         )
 
-    def fetch(self, path: str, target: Path) -> None:
-        try:
-            subprocess.run(
-                ["rsync", "-r", "--no-motd", f"--timeout={TIMEOUT}", "-e", self.shell,
-                 f"{self.source}{path}", str(target)],
-                check=True, capture_output=True, text=True, timeout=2 * TIMEOUT,
-            )  # fmt: skip
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise Unreachable(str(getattr(error, "stderr", "") or error).strip()) from error
+    def command(self, path: str, target: Path) -> list[str]:
+        return ["rsync", "-r", "--no-motd", f"--timeout={TIMEOUT}", "-e", self.shell,
+                f"{self.source}{path}", str(target)]  # fmt: skip
+
+    def answered(self, error: subprocess.CalledProcessError) -> bool:
+        return error.returncode == 23  # "partial transfer": files that are missing, or cannot be read
 
 
 def whole(path: Path, manifest: dict[str, Any]) -> str | None:
@@ -128,7 +154,7 @@ def local_state(copy: Path) -> tuple[bytes | None, dict[str, str]]:
     return None, {}
 
 
-def take(copy: Path, transport: Nfs | Ssh, group: int) -> list[str] | None:
+def take(copy: Path, transport: Transport, group: int) -> list[str] | None:
     """Bring the current generation here. Returns the names that changed; None where nothing was to do."""
     generations = copy / "generations"
     generations.mkdir(mode=0o750, exist_ok=True)
@@ -199,12 +225,19 @@ def reload_units(units: list[str]) -> None:
             say(6, f"{unit} reloaded with the new certificate")
 
 
+def exec_answers(gone: Path) -> None:
+    """Said once after exec was gone."""
+    if gone.exists():
+        say(5, "exec answers again")
+        gone.unlink()
+
+
 def main() -> int:
     root = Path(os.environ.get("MASTODON_SHARE_TEST_ROOT", "/"))
     settings = json.loads((root / "etc/mastodon/share-client.json").read_text())
     copy = root / "etc/mastodon/share"
     gone = root / "run/mastodon-share-unreachable"
-    transport = Nfs(settings) if settings["transport"] == "nfs" else Ssh(settings)
+    transport: Transport = Nfs(settings) if settings["transport"] == "nfs" else Ssh(settings)
     copy.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.umask(0o027)
     os.chown(copy, 0, settings["group"])
@@ -223,11 +256,10 @@ def main() -> int:
                 gone.touch()
             return 0
         except Refused as error:
+            exec_answers(gone)
             say(3, f"refused, the local copy stays as it was: {error}")
             return 1
-    if gone.exists():
-        say(5, "exec answers again")
-        gone.unlink()
+    exec_answers(gone)
     if changed is None:
         return 0
     say(5, f"took generation {(copy / 'current').readlink().name}: {', '.join(changed)}")

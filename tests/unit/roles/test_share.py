@@ -97,6 +97,23 @@ def test_a_damaged_generation_is_published_anew(publisher: ModuleType, root: Pat
     assert (root / "current/a").read_text() == "1"
 
 
+def test_what_is_whole_in_a_damaged_generation_stays(publisher: ModuleType, root: Path) -> None:
+    """Else everything that reads a file of the share would be restarted for one byte."""
+    publish(publisher, root, a="1", b="1")
+    before = (root / "current/a").stat().st_mtime_ns
+    (root / "current/b").write_text("2")
+    assert publish(publisher, root, a="1", b="1") == {"changed": True, "generation": 2, "files": ["b"]}
+    assert check_whole(root / "current")["generation"] == 2
+    assert (root / "current/a").stat().st_mtime_ns == before
+
+
+def test_nothing_is_kept_of_a_damaged_generation_alone(publisher: ModuleType, root: Path) -> None:
+    publish(publisher, root, a="1", b="1")
+    (root / "current/a").write_text("2")
+    with pytest.raises(publisher.ShareError, match="publish all files"):
+        publish(publisher, root, keep=True, b="2")
+
+
 def test_old_generations_go(publisher: ModuleType, root: Path) -> None:
     for number in range(6):
         publish(publisher, root, a=str(number))
@@ -222,6 +239,26 @@ class TestSync:
         assert (copy / "current/a").read_text() == "1"
         assert not list((copy / "generations").glob(".new*"))
 
+    def test_any_wrong_byte_of_the_manifest_is_refused(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        """Also where what remains is a manifest: of another file, or of a generation that exec has not."""
+        transport = syncer.Nfs({"source": root})
+        publish(publisher, root, a="1")
+        syncer.take(copy, transport, GROUP)
+        publish(publisher, root, a="2")
+        manifest = root / "current/manifest.json"
+        good = manifest.read_bytes()
+        for position in range(len(good)):
+            bad = bytearray(good)
+            bad[position] ^= 1
+            manifest.write_bytes(bad)
+            with pytest.raises(syncer.Refused):
+                syncer.take(copy, transport, GROUP)
+            assert check_whole(copy / "current")["generation"] == 1
+        manifest.write_bytes(good)
+        assert syncer.take(copy, transport, GROUP) == ["a"]
+
     def test_a_missing_file_is_refused(
         self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
     ) -> None:
@@ -271,3 +308,66 @@ class TestSync:
         with pytest.raises(syncer.Unreachable):
             syncer.take(copy, transport, GROUP)
         assert check_whole(copy / "current")["generation"] == 1
+
+    @pytest.mark.parametrize(("code", "raised"), [(23, "Refused"), (12, "Unreachable"), (255, "Unreachable")])
+    def test_what_rsync_cannot_read_is_not_exec_gone(
+        self, syncer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, raised: str
+    ) -> None:
+        """23: the other side answered. ssh itself ends with 255 where nobody does."""
+        rsync = tmp_path / "rsync"
+        rsync.write_text(f"#!/bin/sh\necho reason >&2\nexit {code}\n")
+        rsync.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        transport = syncer.Ssh({"source": "user@host:", "known_hosts": "k", "key": "i"})
+        with pytest.raises(getattr(syncer, raised), match="reason"):
+            transport.fetch("current/manifest.json", tmp_path / "target")
+
+
+@pytest.fixture(name="look")
+def _look(
+    syncer: ModuleType,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Callable[[], tuple[int, str]]:
+    """The program as a worker runs it: exit code, and what it says."""
+    host = tmp_path / "host"
+    (host / "etc/mastodon").mkdir(parents=True)
+    (host / "run").mkdir()
+    settings = {"transport": "nfs", "source": str(root), "reload": [], "group": GROUP}
+    (host / "etc/mastodon/share-client.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("MASTODON_SHARE_TEST_ROOT", str(host))
+    monkeypatch.setattr(syncer.os, "umask", lambda _: 0)  # this process is the tests'
+    return lambda: (syncer.main(), capfd.readouterr().err)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_exec_gone_is_said_once_and_so_is_its_return(
+    publisher: ModuleType,
+    syncer: ModuleType,
+    root: Path,
+    look: Callable[[], tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where exec is back with something damaged."""
+
+    def gone(*_: object) -> None:
+        raise syncer.Unreachable("no answer\nno data")
+
+    publish(publisher, root, a="1")
+    assert look() == (0, "<5>took generation 1: a\n")
+    for _ in range(2):
+        with monkeypatch.context() as away:
+            away.setattr(syncer.Nfs, "fetch", gone)
+            text = "exec does not answer; serving from the local copy, generation 1: no answer; no data"
+            assert look() == (0, f"<4>{text}\n")
+            assert look() == (0, "")
+        publish(publisher, root, a="2", b="2")
+        (root / "current/b").write_text("3")
+        code, said = look()
+        assert code == 1
+        assert said.splitlines()[0] == "<5>exec answers again"
+        assert "b has not the checksum of the manifest" in said
+    publish(publisher, root, a="2", b="2")
+    assert look() == (0, f"<5>took generation {(root / 'current').readlink().name}: a, b\n")

@@ -57,7 +57,7 @@ test-vm: ## The share (NFS) between two virtual machines; 30 minutes where two b
 	@$(RUN_TESTS) vm
 
 .PHONY: bench
-bench: bootstrap ## Measure the lab, the converge and the plugins (median of three)
+bench: bootstrap ## Measure the lab, the converge, a worker and the plugins (median of three)
 	@$(AS_ROOT) $(PYTHON_BIN)/python scripts/bench.py
 
 .PHONY: bench-inventory

@@ -186,7 +186,7 @@ def test_exec_without_power_hangs_nothing(exec_host: Machine, worker: Machine):
     mount_options(worker)  # it is mounted when the power goes
     before, said = copy_of(worker), journal(worker, "exec does not answer")
     exec_host.power_off()
-    # Else what the kernel remembers may answer. It forgets at once: no delegation waits for exec to take it back.
+    # Else what the kernel remembers may answer. It forgets at once: no delegation waits for exec.
     worker.run("echo 3 > /proc/sys/vm/drop_caches")
     listed = worker.run("ls", f"{MOUNT}/current/", check=False, timeout=180)
     worker.run("df", check=False, timeout=180)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from lab import secret
 from lab.instance import Instance, next_event
 from lab.pki import Authority
 from lab.prove import ADMIN
-from tests.visitor import Visitor
+from tests.visitor import Visitor, health
 
 from .conftest import BIN, DOMAIN, HOSTS, WORKERS, TestLab, run, status, until
 from .test_4_a_worker_goes_away import members_up
@@ -124,9 +125,11 @@ def visitor(lab: TestLab, worker: str) -> Visitor:
 
 
 def serves(lab: TestLab, worker: str) -> bool:
+    """Whether a worker answers the load balancer and a visitor."""
     try:
-        return visitor(lab, worker).get("/api/v1/timelines/public").status == 200
-    except OSError:
+        well = health(private_address(lab, worker))[0] == 200
+        return well and visitor(lab, worker).get("/api/v1/timelines/public").status == 200
+    except (OSError, HTTPException):
         return False
 
 

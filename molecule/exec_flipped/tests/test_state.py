@@ -147,6 +147,7 @@ def test_base(host: Any, shell: Shell) -> None:
     assert shell("sysctl -n net.core.somaxconn") == "2048"
     settings = shell("apt-config dump")
     assert 'APT::Periodic::Unattended-Upgrade "0";' in settings
+    assert r'Unattended-Upgrade::Package-Blacklist:: "docker\.io$";' in settings
     assert 'Unattended-Upgrade::Automatic-Reboot-Time "04:30";' in settings
     assert "SystemMaxUse=100M" in shell("systemd-analyze cat-config systemd/journald.conf")
 

@@ -132,10 +132,8 @@ def test_firewall(shell: Shell, variables_of: dict[str, Any]) -> None:
     public = ".".join(variables_of["ansible_host"].split(".")[:3]) + ".0/24"
     assert f"ip saddr {public} tcp dport 22 accept" in rules
     assert "ip6 saddr 2001:db8::/32 tcp dport 22 accept" in rules
-    for family, ranges in (
-        ("ip", [*CDN_ADDRESSES["ipv4"], "192.0.2.240/28"]),
-        ("ip6", CDN_ADDRESSES["ipv6"]),
-    ):
+    visitors = {"ip": [*CDN_ADDRESSES["ipv4"], "203.0.113.16/28"], "ip6": CDN_ADDRESSES["ipv6"]}
+    for family, ranges in visitors.items():
         found = re.search(rf"^\s*{family} saddr (.*) tcp dport 8443 accept$", rules, re.MULTILINE)
         assert found, rules
         assert set(re.findall(r"[0-9a-f.:]+/\d+", found[1])) == set(ranges)

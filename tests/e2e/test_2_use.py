@@ -7,14 +7,13 @@ import re
 import secrets
 import socket
 import ssl
-import struct
-import zlib
 from dataclasses import dataclass
 
 import httpx
 import pytest
 
 from lab.instance import Instance, next_event
+from tests.media import picture, stored
 
 from .conftest import DOMAIN, WORKERS, TestLab, until
 
@@ -25,21 +24,6 @@ class Account:
     email: str
     password: str
     token: str
-
-
-def png(red: int) -> bytes:
-    """A picture of one pixel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes([0, red, 0, 0])))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +67,9 @@ def test_tootctl_from_the_controller(instance: Instance, converged: TestLab) -> 
 
 
 def test_post_with_a_picture(instance: Instance, account: Account, converged: TestLab) -> None:
-    picture = png(secrets.randbelow(256))
+    content = picture()
     with instance.stream(account.token) as websocket:
-        media = instance.upload(account.token, "pixel.png", picture)
+        media = instance.upload(account.token, "pixel.png", content)
         text = f"hello {secrets.token_hex(8)}"
         status = instance.post(account.token, text, [media["id"]])
         streamed = next_event(websocket, "update")
@@ -93,18 +77,7 @@ def test_post_with_a_picture(instance: Instance, account: Account, converged: Te
     assert streamed["id"] == status["id"]
     assert text in streamed["content"]
     assert status["id"] in [entry["id"] for entry in instance.public_timeline()]
-
-    # The picture lies in the object store, under the public address that Mastodon gave it.
-    url = httpx.URL(media["url"])
-    tls = ssl.create_default_context(cafile=str(converged.settings.ca))
-    with httpx.Client(verify=tls) as spaces:
-        stored = spaces.get(
-            url.copy_with(host=converged.settings.address("spaces")),
-            headers={"Host": url.netloc.decode()},
-            extensions={"sni_hostname": url.host},
-        )
-    assert stored.status_code == 200
-    assert stored.content == picture
+    assert stored(converged.settings, media["url"]) == content
 
     # Its background jobs ran on a worker.
     def runs() -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ import pytest
 from lab.config import Lab
 from lab.instance import Instance
 from lab.load import assets
+from tests.media import picture, stored
 from tests.scanner import open_ports
 from tests.visitor import Visitor, ask, health
 
@@ -65,6 +66,24 @@ def test_api(visitor: Visitor) -> None:
     answer = visitor.get("/api/v2/instance")
     assert answer.status == 200
     assert json.loads(answer.body)["domain"] == visitor.host
+
+
+def test_upload(instance: Instance, token: str, lab: Lab) -> None:
+    """A picture larger than what nginx, or the application, keeps in memory."""
+    content = picture(1200, 1200)
+    media = instance.upload(token, "noise.png", content)
+    assert stored(lab, media["url"]) == content
+
+
+def test_upload_that_is_too_large(visitor: Visitor) -> None:
+    """It is refused before it is sent."""
+    connection = visitor.connect()
+    connection.putrequest("POST", "/api/v2/media", skip_host=True)
+    connection.putheader("Host", visitor.host)
+    connection.putheader("Content-Length", str((99 << 20) + 1))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 def test_plain_http_is_redirected(visitor: Visitor) -> None:

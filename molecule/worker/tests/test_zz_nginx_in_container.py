@@ -34,6 +34,8 @@ from test_worker import (
     test_plain_http_is_redirected,
     test_text_is_compressed,
     test_tls_versions,
+    test_upload,
+    test_upload_that_is_too_large,
     test_websocket,
     test_without_web,
 )
@@ -59,6 +61,8 @@ __all__ = [
     "test_plain_http_is_redirected",
     "test_text_is_compressed",
     "test_tls_versions",
+    "test_upload",
+    "test_upload_that_is_too_large",
     "test_websocket",
     "test_without_web",
 ]

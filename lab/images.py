@@ -48,6 +48,8 @@ _WORKER = yaml.safe_load((REPOSITORY / "roles/worker/defaults/main.yml").read_te
 NGINX = str(_WORKER["worker_nginx_image"]).removeprefix("docker.io/library/")
 
 _SOURCES = Path(__file__).parent / "services"
+DEBIAN_KEYS = _SOURCES / "debian-trixie.gpg"
+"""The keys that sign Debian 13, from its package debian-archive-keyring 2023.3+deb12u2: Ubuntu has an older one."""
 _HOST_CAS = Path("/usr/local/share/ca-certificates")
 _PULL_SECONDS = 20
 _NGINX = """\
@@ -131,7 +133,10 @@ class Images:
         return run.returncode == 0
 
     def _debootstrap(self) -> None:
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", SUITE, "-"]
+        command = [
+            *("mmdebstrap", "--quiet", "--variant=minbase", f"--keyring={DEBIAN_KEYS}"),
+            *("--include=ca-certificates", SUITE, "-"),
+        ]
         with tempfile.TemporaryFile(dir=self._scratch()) as archive:
             try:
                 run = subprocess.run(

@@ -25,6 +25,7 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from lab.engine import LabError
+from lab.images import DEBIAN_KEYS
 
 SUITE = "trixie"
 DISK_GIB = 6
@@ -113,7 +114,8 @@ def _build(work: Path, report: Callable[[str], None]) -> None:
     report(f"machine image: Debian {SUITE} from its packages")
     _run(
         [
-            *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(INSTALLED + DISABLED)}"),
+            *("mmdebstrap", "--quiet", "--variant=minbase", f"--keyring={DEBIAN_KEYS}"),
+            f"--include={','.join(INSTALLED + DISABLED)}",
             "--skip=cleanup/apt/lists,cleanup/apt/cache",
             *(f"--customize-hook={_SOURCES / 'customize'}", SUITE, str(archive)),
         ],

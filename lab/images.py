@@ -48,8 +48,6 @@ _WORKER = yaml.safe_load((REPOSITORY / "roles/worker/defaults/main.yml").read_te
 NGINX = str(_WORKER["worker_nginx_image"]).removeprefix("docker.io/library/")
 
 _SOURCES = Path(__file__).parent / "services"
-DEBIAN_KEYS = _SOURCES / "debian-trixie.gpg"
-"""The keys that sign Debian 13, from its package debian-archive-keyring 2023.3+deb12u2: Ubuntu has an older one."""
 _HOST_CAS = Path("/usr/local/share/ca-certificates")
 _PULL_SECONDS = 20
 _NGINX = """\
@@ -99,6 +97,21 @@ class _Context:
                 archive.add(tree, arcname=name)
 
 
+@contextmanager
+def debian_keys() -> Iterator[Path]:
+    """A file with the keys that sign Debian 13, which everybody may read: apt does as a user of its own, who
+    may not enter a home directory.
+
+    They are those of Debian's debian-archive-keyring 2023.3+deb12u2; Ubuntu's package is older.
+    """
+    with tempfile.TemporaryDirectory(prefix="debian-keys-") as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "debian-trixie.gpg"
+        path.write_bytes((_SOURCES / path.name).read_bytes())
+        path.chmod(0o644)
+        yield path
+
+
 class Images:
     """Makes images on demand; each method returns the tag to run. Threads may call them at once."""
 
@@ -133,11 +146,11 @@ class Images:
         return run.returncode == 0
 
     def _debootstrap(self) -> None:
-        command = [
-            *("mmdebstrap", "--quiet", "--variant=minbase", f"--keyring={DEBIAN_KEYS}"),
-            *("--include=ca-certificates", SUITE, "-"),
-        ]
-        with tempfile.TemporaryFile(dir=self._scratch()) as archive:
+        with tempfile.TemporaryFile(dir=self._scratch()) as archive, debian_keys() as keys:
+            command = [
+                *("mmdebstrap", "--quiet", "--variant=minbase", f"--keyring={keys}"),
+                *("--include=ca-certificates", SUITE, "-"),
+            ]
             try:
                 run = subprocess.run(
                     command, stdout=archive, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False

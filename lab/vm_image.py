@@ -25,7 +25,7 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from lab.engine import LabError
-from lab.images import DEBIAN_KEYS
+from lab.images import debian_keys
 
 SUITE = "trixie"
 DISK_GIB = 6
@@ -112,16 +112,17 @@ def _once(cache: Path) -> Iterator[None]:
 def _build(work: Path, report: Callable[[str], None]) -> None:
     archive = work / "root.tar"
     report(f"machine image: Debian {SUITE} from its packages")
-    _run(
-        [
-            *("mmdebstrap", "--quiet", "--variant=minbase", f"--keyring={DEBIAN_KEYS}"),
-            f"--include={','.join(INSTALLED + DISABLED)}",
-            "--skip=cleanup/apt/lists,cleanup/apt/cache",
-            *(f"--customize-hook={_SOURCES / 'customize'}", SUITE, str(archive)),
-        ],
-        "is Debian's mirror reachable?",
-        {"DOWNLOADED": " ".join(DOWNLOADED)},
-    )
+    with debian_keys() as keys:
+        _run(
+            [
+                *("mmdebstrap", "--quiet", "--variant=minbase", f"--keyring={keys}"),
+                f"--include={','.join(INSTALLED + DISABLED)}",
+                "--skip=cleanup/apt/lists,cleanup/apt/cache",
+                *(f"--customize-hook={_SOURCES / 'customize'}", SUITE, str(archive)),
+            ],
+            "is Debian's mirror reachable?",
+            {"DOWNLOADED": " ".join(DOWNLOADED)},
+        )
     report("machine image: kernel and initial ram disk")
     with tarfile.open(archive) as root:
         _extract(root, "./boot/vmlinuz", work / "vmlinuz")

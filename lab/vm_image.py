@@ -32,7 +32,7 @@ DISK_GIB = 6
 """Size of a machine's disk as it sees it; the file takes what is written."""
 INSTALLED = [
     "bash-completion", "ca-certificates", "cron", "dbus", "e2fsprogs", "iproute2", "iputils-ping",
-    "kmod", "libpam-systemd", "lsb-release", "nftables", "openssh-server", "openssl", "procps",
+    "kmod", "libpam-systemd", "logrotate", "lsb-release", "nftables", "openssh-server", "openssl", "procps",
     "python3", "python3-apt", "rsync", "sudo", "systemd", "systemd-sysv", "systemd-timesyncd",
     "tzdata", "udev", "vim-tiny", "wget",
 ]  # fmt: skip

@@ -367,6 +367,11 @@ def test_the_engine_left_the_firewall_alone(shell: Shell) -> None:
     assert "DOCKER-" not in rules
 
 
+def test_logs_of_nginx_are_rotated(shell: Shell) -> None:
+    shell("logrotate", "--force", "/etc/logrotate.d/nginx")
+    assert "/var/log/nginx/access.log.1" in shell("sh", "-c", "ls /var/log/nginx/*")
+
+
 # Recovery without help
 
 

@@ -80,9 +80,9 @@ Shell = Callable[..., str]
 SCENARIO = Path(__file__).parents[1]
 
 
-def converge(lab: Lab, *, in_container: bool) -> None:
+def play(lab: Lab, name: str, *, in_container: bool) -> None:
     done = subprocess.run(
-        ["ansible-playbook", "-i", lab.state / "inventory", SCENARIO / "converge.yml",
+        ["ansible-playbook", "-i", lab.state / "inventory", SCENARIO / f"{name}.yml",
          "-e", json.dumps({"worker_nginx_in_container": in_container})],
         env={**os.environ, "NO_COLOR": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         check=False,
@@ -92,13 +92,18 @@ def converge(lab: Lab, *, in_container: bool) -> None:
 
 def move(lab: Lab, shell: Shell, visitor: Visitor, *, in_container: bool) -> None:
     """The playbook changes nothing that visitors notice; the restart, out of rotation, moves nginx."""
-    converge(lab, in_container=in_container)
+    play(lab, "converge", in_container=in_container)
     assert "nginx" in json.loads(shell("mastodon-worker", "state"))["outdated"]
     assert visitor.get("/api/v2/instance").status == 200
     shell("systemctl", "reload", "nginx")
-    shell("mastodon-worker", "restart", "--count=1", "--limit=180")
+    play(lab, "roll", in_container=in_container)
     assert visitor.get("/api/v2/instance").status == 200
-    assert json.loads(shell("mastodon-worker", "state"))["outdated"] == []
+    state = json.loads(shell("mastodon-worker", "state"))
+    assert (state["outdated"], state["quiet"], state["draining"]) == ([], [], "")
+    # nginx's log says what the load balancer was told: that the worker is out, and that it is back.
+    told = [line.split()[1] for line in shell("tail", "-n", "400", "/var/log/nginx/health.log").splitlines()]
+    assert "503" in told[told.index("200") :]
+    assert told[-1] == "200"
 
 
 @pytest.fixture(autouse=True, scope="module")

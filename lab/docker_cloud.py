@@ -45,11 +45,27 @@ _RANGES = {
 _STOP_SECONDS = 30
 _READY_SECONDS = 90
 
-# Every capability but SYS_RESOURCE, which not every machine has to give; the rest is what systemd and a
-# Docker engine inside the droplet need.
+# Beside Docker's own choice: what systemd, nftables and a Docker engine inside the droplet need. Named one by
+# one, since newer engines refuse a capability that their machine lacks, even to drop it from ALL; where
+# machines are containers, that is often SYS_RESOURCE. SYS_ADMIN stands for BPF and PERFMON, which older
+# engines do not know.
+_CAPABILITIES = (
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "DAC_READ_SEARCH",
+    "IPC_LOCK",
+    "LINUX_IMMUTABLE",
+    "NET_ADMIN",
+    "NET_BROADCAST",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_PTRACE",
+    "SYS_TTY_CONFIG",
+    "SYSLOG",
+)
 _DROPLET_OPTIONS: dict[str, Any] = {
-    "cap_add": ["ALL"],
-    "cap_drop": ["SYS_RESOURCE"],
+    "cap_add": list(_CAPABILITIES),
     "security_opt": ["seccomp=unconfined", "apparmor=unconfined"],
     "cgroupns": "host",
     "tmpfs": {"/run": "exec,mode=755", "/run/lock": ""},

@@ -167,9 +167,20 @@ class Provisioner:
     def _order_droplets(self, names: list[str], key: int) -> None:
         present = self.droplets()
         for name in names:
+            if name in present and self._was_refused(present[name]):
+                self.report(f"removing droplet {name}, whose machine could not be made before")
+                self.digitalocean("DELETE", f"/v2/droplets/{present.pop(name)['id']}")
+                self.until_gone(name)
             if name not in present:
                 self.report(f"ordering droplet {name}")
                 self.order_droplet(name, key)
+
+    def _was_refused(self, droplet: dict[str, Any]) -> bool:
+        """Whether nothing will come of a new droplet: it stays `new` when its first action has failed."""
+        if droplet["status"] != "new":
+            return False
+        actions = self.digitalocean.pages(f"/v2/droplets/{droplet['id']}/actions", "actions")
+        return any(action["type"] == "create" and action["status"] == "errored" for action in actions)
 
     def order_droplet(self, name: str, key: int | None = None) -> None:
         group = group_of(name)
@@ -210,9 +221,15 @@ class Provisioner:
 
     def await_droplets(self) -> dict[str, dict[str, Any]]:
         def ready() -> bool:
+            droplets = self.droplets()
+            for name, droplet in droplets.items():
+                if self._was_refused(droplet):
+                    raise LabError(
+                        f"droplet {name} could not be made; `lab logs digitalocean` says why, "
+                        "and `lab up` orders it again"
+                    )
             return all(
-                droplet["status"] != "new" and droplet["networks"]["v4"]
-                for droplet in self.droplets().values()
+                droplet["status"] != "new" and droplet["networks"]["v4"] for droplet in droplets.values()
             )
 
         self._until(ready, "droplets (`lab logs digitalocean` says more)")

@@ -278,8 +278,9 @@ class _Builder:
         for event in _events(answer):
             text = str(event.get("error") or event.get("stream") or "").rstrip()
             if text:
-                self._log(text)
                 tail = [*tail[-20:], text]
+            if text.startswith("Step "):
+                self._log(f"{name}: {text[:90]}")
             if "error" in event:
                 raise StandinError("image {} was not built:\n{}".format(full, "\n".join(tail)))
         return full

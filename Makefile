@@ -4,10 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON_BIN := .venv/bin
-# Root where the engine's socket asks for it; expanded in recipes, when the engine runs.
-AS_ROOT = $(shell [ -w /var/run/docker.sock ] || echo sudo -E env "PATH=$$PATH")
-LAB = $(AS_ROOT) $(PYTHON_BIN)/lab
-RUN_TESTS = $(AS_ROOT) $(PYTHON_BIN)/python tests/run.py
+LAB = $(PYTHON_BIN)/lab
+RUN_TESTS = $(PYTHON_BIN)/python tests/run.py
 # Tools of the environment before the machine's: molecule and ansible-lint call ansible-playbook by name.
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(PATH)
 
@@ -58,7 +56,7 @@ test-vm: ## The share (NFS) between two virtual machines; 30 minutes where two b
 
 .PHONY: bench
 bench: bootstrap ## Measure the lab, the converge, a worker and the plugins (median of three)
-	@$(AS_ROOT) $(PYTHON_BIN)/python scripts/bench.py
+	@$(PYTHON_BIN)/python scripts/bench.py
 
 .PHONY: bench-inventory
 bench-inventory: bootstrap ## Measure the inventory plugin with up to 10,000 droplets; fails where a goal is missed

@@ -106,7 +106,8 @@ def up_command(lab: Lab, no_converge: bool, parts_only: bool, droplets: str, mas
 
 
 def _say_how_to_use(lab: Lab, started: Started | None, *, converged: bool) -> None:
-    command = "lab" if lab.name == "lab" else f"lab --name {lab.name}"
+    program = os.path.relpath(sys.argv[0])
+    command = program if lab.name == "lab" else f"{program} --name {lab.name}"
     lines = [f"Lab {lab.name!r} is up.", ""]
     if started is not None and started.made.droplets:
         secrets = secret.load(lab.state)

@@ -29,7 +29,7 @@ def connect(timeout: int = 120) -> docker.DockerClient:
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         advice = "scripts/bootstrap installs and starts it"
         if "Permission denied" in str(error):
-            advice = "your user may not use it: use sudo, or join the group `docker` and log in again"
+            advice = "your user may not use it: use sudo"
         raise LabError(f"the Docker engine does not answer ({error}): {advice}") from error
     return client
 

@@ -3,8 +3,7 @@
 A container shares its host's kernel; what needs a kernel of its own (NFS, mounts, power that goes away) is
 shown on machines made from this image. It holds what DigitalOcean's Debian image has, and packages that the
 roles install, for emulated machines are slow at that: those for which the moment of installing matters lie in
-apt's cache, the others are there with their services disabled. No root is needed where `fakeroot` is there,
-and nothing is mounted.
+apt's cache, the others are there with their services disabled. Nothing is mounted to make it.
 """
 
 from __future__ import annotations
@@ -133,9 +132,8 @@ def _build(work: Path, report: Callable[[str], None]) -> None:
             'tar -x -f "$1" -C "$2" --exclude=./dev/* && '
             'mke2fs -q -t ext4 -L root -E root_owner=0:0 -d "$2" "$3" "$4"'
         )
-        as_root = [] if os.geteuid() == 0 else ["fakeroot"]
         arguments = [str(archive), tree, str(work / "disk.img"), f"{DISK_GIB}G"]
-        _run([*as_root, "sh", "-c", script, "sh", *arguments], "is there room on the disk?")
+        _run(["sh", "-c", script, "sh", *arguments], "is there room on the disk?")
     archive.unlink()
 
 

@@ -25,6 +25,7 @@ import docker
 from rich.console import Console
 from rich.table import Table
 
+from lab.caller import as_root
 from lab.config import LABEL, LABEL_PART, Lab
 from lab.docker_cloud import LABEL_PUBLIC
 from lab.images import SERVICES
@@ -174,6 +175,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    as_root()
 
     seconds: dict[str, list[float]] = {name: [] for name in GOALS}
     module_runs: Counter[str] = Counter()

@@ -18,9 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.caller import as_root
+
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"
 PARTS = ("lint", "unit", "contract", "machines", "standin", "molecule", "e2e")
+UNPRIVILEGED = {"lint", "unit", "contract"}
+"""Parts that use no engine."""
 VM_SCENARIOS = {"share"}
 """Molecule scenarios of the part vm."""
 TAIL = 60
@@ -153,6 +157,8 @@ def main() -> int:
     )
     parser.add_argument("--scenario", help="one molecule scenario instead of all")
     arguments = parser.parse_args()
+    if not set(arguments.part or PARTS) <= UNPRIVILEGED:
+        as_root()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     totals = Totals()

@@ -1,0 +1,43 @@
+"""Root, which the engine and the making of file systems want, on behalf of a user who has sudo."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from lab.config import REPOSITORY
+
+
+def as_root() -> None:
+    """Go on as root: where this is a user's process, start the same command with sudo instead.
+
+    What root leaves in the repository belongs to the user when the process ends, so that inventory, keys and
+    logs can be used, and removed, without sudo. HOME is root's own: nothing of root's lands in the user's.
+    """
+    if os.geteuid() != 0:
+        keep = {"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1"}
+        settings = [f"{name}={value}" for name, value in keep.items()]
+        command = ["sudo", "--preserve-env", "--set-home", "env", *settings, sys.executable, *sys.argv]
+        try:
+            os.execvp(command[0], command)  # noqa: S606  - no shell is meant
+        except FileNotFoundError:
+            sys.exit("lab: needs root, or sudo, to use the Docker engine; there is no sudo here")
+    elif "SUDO_UID" in os.environ:
+        atexit.register(hand_over, REPOSITORY, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+
+
+def hand_over(tree: Path, uid: int, gid: int) -> None:
+    """Give what root owns below `tree`, but not in .venv, to the user whose the tree itself is."""
+    if tree.stat().st_uid != uid:
+        return
+    for folder, folders, files in os.walk(tree):
+        if ".venv" in folders:
+            folders.remove(".venv")
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)  # noqa: PTH118  - as many as ten thousand
+            with contextlib.suppress(FileNotFoundError):  # servers write here, too
+                if os.lstat(path).st_uid == 0:
+                    os.chown(path, uid, gid, follow_symlinks=False)

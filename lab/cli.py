@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -107,6 +108,7 @@ def up_command(lab: Lab, no_converge: bool, parts_only: bool, droplets: str, mas
 
 def _say_how_to_use(lab: Lab, started: Started | None, *, converged: bool) -> None:
     program = os.path.relpath(sys.argv[0])
+    playbook = os.path.relpath(Path(sys.executable).with_name("ansible-playbook"))
     command = program if lab.name == "lab" else f"{program} --name {lab.name}"
     lines = [f"Lab {lab.name!r} is up.", ""]
     if started is not None and started.made.droplets:
@@ -120,7 +122,7 @@ def _say_how_to_use(lab: Lab, started: Started | None, *, converged: bool) -> No
             ]
         lines += [
             f"  inventory    {started.inventory}",
-            f"               ansible-playbook -i {started.inventory} playbooks/site.yml",
+            f"               {playbook} -i {started.inventory} playbooks/site.yml",
             f"  droplets     {command} ssh vmst-exec",
         ]
     lines += [

@@ -18,8 +18,9 @@ def as_root() -> None:
     logs can be used, and removed, without sudo. HOME is root's own: nothing of root's lands in the user's.
     """
     if os.geteuid() != 0:
-        keep = {"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1"}
-        settings = [f"{name}={value}" for name, value in keep.items()]
+        # the directories that Debian leaves out for users
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        settings = [f"PATH={path}", "PYTHONDONTWRITEBYTECODE=1"]
         command = ["sudo", "--preserve-env", "--set-home", "env", *settings, sys.executable, *sys.argv]
         try:
             os.execvp(command[0], command)  # noqa: S606  - no shell is meant

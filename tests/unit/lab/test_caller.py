@@ -19,7 +19,7 @@ def test_a_user_goes_on_with_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     caller.as_root()
     [command] = started
     assert command[0] == "sudo"
-    assert "PATH=/here/.venv/bin:/bin" in command
+    assert "PATH=/here/.venv/bin:/bin:/usr/sbin:/sbin" in command
     assert command[-5:] == [sys.executable, ".venv/bin/lab", "up", "--droplets", "exec, worker"]
 
 

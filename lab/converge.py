@@ -26,6 +26,7 @@ def environment() -> dict[str, str]:
         **os.environ,
         "PATH": f"{tools}:{os.environ.get('PATH', '')}",
         "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "PYTHONUNBUFFERED": "1",
     }
 
 

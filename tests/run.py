@@ -55,6 +55,10 @@ class Totals:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
+OF_CODE = {0: Totals(passed=1), 77: Totals(skipped=1)}
+"""What an exit code of a check that is no pytest run counts as; any other is a failure."""
+
+
 def shell_scripts() -> list[str]:
     """Tracked files whose first line says they are for sh or bash; templates are not yet shell."""
     files = subprocess.run(
@@ -106,7 +110,7 @@ def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
 
 
 def counts(report: Path) -> Totals:
-    """Totals of a JUnit report; a run that left none, or that ran nothing, is one failure."""
+    """Totals of a JUnit report; a run that left none, or that found no test, is one failure."""
     if not report.exists():
         return Totals(failed=1)
     totals = Totals()
@@ -114,7 +118,7 @@ def counts(report: Path) -> Totals:
         number = {key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")}
         failed = number["failures"] + number["errors"]
         totals.add(Totals(number["tests"] - failed - number["skipped"], failed, number["skipped"]))
-    return totals if totals.passed + totals.failed else Totals(failed=1)
+    return totals if totals != Totals() else Totals(failed=1)
 
 
 def run(check: Check) -> Totals:
@@ -135,14 +139,12 @@ def run(check: Check) -> Totals:
         code = subprocess.run(
             command, check=False, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT
         ).returncode
-    totals = counts(report) if check.pytest else Totals(passed=int(code == 0), failed=int(code != 0))
-    if code != 0 and not totals.failed:
+    totals = counts(report) if check.pytest else OF_CODE.get(code, Totals(failed=1))
+    if code not in OF_CODE and not totals.failed:
         totals.failed = 1  # e.g. the coverage floor, or an error outside any test
     took = time.monotonic() - started
-    print(
-        f"{check.name}: {totals if check.pytest else 'ok' if code == 0 else 'FAILED'} ({took:.0f} s)",
-        flush=True,
-    )
+    word = "ok" if totals.passed else "FAILED" if totals.failed else f"skipped. {log.read_text().strip()}"
+    print(f"{check.name}: {totals if check.pytest else word} ({took:.0f} s)", flush=True)
     if totals.failed:
         print(f"--- the end of {log.relative_to(ROOT)}:")
         print("\n".join(log.read_text(errors="replace").splitlines()[-TAIL:]))

@@ -14,7 +14,8 @@ author:
 description:
   - Rebuilds one droplet from an image and waits until that is done. Its addresses, tags and size stay.
     Everything on its disk is lost, and it gets new SSH host keys.
-  - With C(-v), what happens is shown while it happens.
+  - With C(-v), what happens is shown while it happens. Where the output goes into a pipe or a file, set
+    C(PYTHONUNBUFFERED=1), or Python keeps it back.
   - A rebuild that runs already is waited for, not started again. So this can be run again after a lost
     connection.
   - While another action of the droplet runs (a pending event), it is waited for first.

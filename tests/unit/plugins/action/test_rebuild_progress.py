@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -189,7 +190,12 @@ def test_ansible_playbook_shows_progress_while_the_rebuild_runs(
     cloud.pause()
     program = Path(sys.executable).parent / "ansible-playbook"
     with subprocess.Popen(
-        [program, "-v", "-i", inventory, playbook], stdout=subprocess.PIPE, text=True, bufsize=1
+        [program, "-v", "-i", inventory, playbook],
+        # Python keeps back what goes into a pipe, not what goes to a terminal.
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
     ) as process:
         assert process.stdout is not None
         read = []

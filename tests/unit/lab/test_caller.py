@@ -49,7 +49,12 @@ def owners(monkeypatch: pytest.MonkeyPatch, tree: Path, *, uid: int) -> dict[str
 
 
 def test_what_root_leaves_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (".lab/lab/pki/ca.key", "tests/output/unit.log", ".venv/bin/python"):
+    for name in (
+        ".lab/lab/pki/ca.key",
+        "tests/output/unit.log",
+        ".venv/bin/python",
+        ".lab/cache/vm/tree/etc",
+    ):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     (tmp_path / ".lab" / "link").symlink_to("/etc/shadow")
@@ -57,7 +62,7 @@ def test_what_root_leaves_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path
     given = owners(monkeypatch, tmp_path, uid=me)
     assert {".lab", ".lab/lab/pki/ca.key", ".lab/link", "tests/output/unit.log"} <= set(given)
     assert set(given.values()) == {me}
-    assert not any(name.startswith(".venv") for name in given)
+    assert not any(name.startswith((".venv", ".lab/cache")) for name in given)
 
 
 def test_roots_own_checkout_stays_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

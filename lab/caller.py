@@ -33,15 +33,16 @@ def as_root() -> None:
 def hand_over(tree: Path, uid: int, gid: int) -> None:
     """Give what root owns below `tree` to the user whose the tree itself is.
 
-    Not in .venv, which is the user's; and not in .lab/cache, where another process may be making an image, into
-    which owners go.
+    Not in .venv, which is the user's; and not in .lab/cache, where another process may be making an image: of
+    that, the owners of the files are a part.
     """
     if tree.stat().st_uid != uid:
         return
     others = {f"{tree}/.venv", f"{tree}/.lab/cache"}
     for folder, folders, files in os.walk(tree):
+        names = [*folders, *files]
         folders[:] = [name for name in folders if f"{folder}/{name}" not in others]
-        for name in (*folders, *files):
+        for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118  - as many as ten thousand
             with contextlib.suppress(FileNotFoundError):  # servers write here, too
                 if os.lstat(path).st_uid == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,7 +29,9 @@ UNPRIVILEGED = {"lint", "unit", "contract"}
 VM_SCENARIOS = {"share"}
 """Molecule scenarios of the part vm."""
 TAIL = 60
-"""Lines of a failed check's output that are shown."""
+"""Lines of a failed check's output that are shown at once."""
+TELLING = re.compile(r"(FAILED|ERROR) \S+::|E  |fatal: |CRITICAL ")
+"""How lines begin that say what failed: pytest's, Ansible's, Molecule's."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,14 @@ def counts(report: Path) -> Totals:
     return totals if totals != Totals() else Totals(failed=1)
 
 
-def run(check: Check) -> Totals:
+def told(log: str, most: int = 12) -> list[str]:
+    """The last lines of a failed check's output that say what failed; its very last ones where none does."""
+    lines = [line.rstrip() for line in log.splitlines() if line.strip()]
+    return ([line for line in lines if TELLING.match(line)] or lines)[-most:]
+
+
+def run(check: Check, failures: list[str]) -> Totals:
+    """`failures`: gets what shall be said again at the end, where nobody has to search for it."""
     slug = "".join(c if c.isalnum() else "-" for c in check.name)
     log, report = OUTPUT / f"{slug}.log", OUTPUT / f"{slug}.xml"
     report.unlink(missing_ok=True)
@@ -132,6 +142,7 @@ def run(check: Check) -> Totals:
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         "ANSIBLE_INJECT_FACT_VARS": "false",
         "NO_COLOR": "1",
+        "COLUMNS": "200",  # so wide are pytest's lines about failures
     }
     started = time.monotonic()
     print(f"{check.name} ...", flush=True)
@@ -146,9 +157,11 @@ def run(check: Check) -> Totals:
     word = "ok" if totals.passed else "FAILED" if totals.failed else f"skipped. {log.read_text().strip()}"
     print(f"{check.name}: {totals if check.pytest else word} ({took:.0f} s)", flush=True)
     if totals.failed:
+        output = log.read_text(errors="replace")
         print(f"--- the end of {log.relative_to(ROOT)}:")
-        print("\n".join(log.read_text(errors="replace").splitlines()[-TAIL:]))
+        print("\n".join(output.splitlines()[-TAIL:]))
         print("---", flush=True)
+        failures += [f"{check.name} FAILED:", *(f"  {line}" for line in told(output))]
     return totals
 
 
@@ -164,9 +177,11 @@ def main() -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     totals = Totals()
+    failures: list[str] = []
     for part in arguments.part or PARTS:
         for check in checks_of(part, arguments.scenario):
-            totals.add(run(check))
+            totals.add(run(check, failures))
+    print(*failures, sep="\n", end="\n" if failures else "")
     print(f"took {(time.monotonic() - started) / 60:.1f} minutes")
     print(totals)
     return 1 if totals.failed else 0

@@ -83,7 +83,7 @@ def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
     if part == "lint":
         yield Check("ruff check", ("ruff", "check", "."))
         yield Check("ruff format", ("ruff", "format", "--check", "."))
-        yield Check("mypy", ("mypy", "lab", "plugins", "scripts", "tests"))
+        yield Check("mypy", ("mypy", "lab", "plugins", "roles", "scripts", "tests"))
         yield Check("yamllint", ("yamllint", "--strict", "."))
         yield Check("ansible-lint", ("ansible-lint", "--offline", "--profile", "production", "-q"))
         yield Check("shellcheck", ("shellcheck", "--severity=style", *shell_scripts()))

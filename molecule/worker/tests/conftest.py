@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,8 +85,15 @@ def _members(balancer: Any) -> Callable[[], dict[str, str]]:
 
 
 @pytest.fixture(name="instance", scope="module")
-def _instance(balancer: Any, variables: dict[str, Any]) -> Iterator[Instance]:
-    """A client of the instance, through the load balancer."""
+def _instance(
+    balancer: Any, members: Callable[[], dict[str, str]], variables: dict[str, Any]
+) -> Iterator[Instance]:
+    """A client of the instance, through the load balancer, which sends visitors: what another module did
+    to the worker is over."""
+    end = time.monotonic() + 120
+    while set(members().values()) != {"UP"}:
+        assert time.monotonic() < end, f"the load balancer sends nobody to the worker: {members()}"
+        time.sleep(0.5)
     with Instance(variables["mastodon_local_domain"], balancer.labels[LABEL_PUBLIC], LAB.ca) as client:
         yield client
 

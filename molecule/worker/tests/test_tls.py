@@ -51,7 +51,8 @@ def _scan(instance: Instance, lab: Lab) -> ServerScanResult:
         )
     ])  # fmt: skip
     (result,) = scanner.get_results()
-    assert result.scan_result, result.connectivity_error_trace
+    trace = result.connectivity_error_trace
+    assert result.scan_result, "".join(trace.format()) if trace else result
     return result
 
 

@@ -405,6 +405,8 @@ def test_killed_containers_come_back(shell: Shell, serves_again: Any) -> None:
         return set(shell("docker", "ps", "--no-trunc", "--quiet").splitlines())
 
     before = identifiers()
+    for name in CONTAINERS:
+        shell("docker", "exec", name, "touch", "/tmp/scratch")
     with serves_again("containers killed"):
         shell("docker", "kill", *CONTAINERS)
         for _ in range(120):
@@ -414,6 +416,8 @@ def test_killed_containers_come_back(shell: Shell, serves_again: Any) -> None:
     after = identifiers()
     assert len(after) == len(CONTAINERS)
     assert not before & after
+    for name in CONTAINERS:
+        assert "scratch" not in shell("docker", "exec", name, "ls", "/tmp").split()
 
 
 @pytest.mark.parametrize(
@@ -428,7 +432,8 @@ def test_engine_restarted(shell: Shell, serves_again: Any, what: str, command: s
     with serves_again(what):
         shell("sh", "-c", command)
     # Scratch volumes of containers that are gone do not pile up.
-    assert len(shell("docker", "volume", "ls", "--quiet").splitlines()) == len(CONTAINERS)
+    volumes = set(shell("docker", "volume", "ls", "--quiet").splitlines())
+    assert volumes == {f"{name}-scratch" for name in CONTAINERS}
 
 
 def test_reboot(shell: Shell, serves_again: Any, lab: Lab, variables: dict[str, Any]) -> None:

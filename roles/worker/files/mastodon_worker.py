@@ -72,11 +72,12 @@ def digests(paths: list[str]) -> dict[str, str]:
     return found
 
 
-def clean(configuration: Configuration, unit: str) -> None:
+def clean(unit: str) -> None:
     """Remove the container of `unit` that a killed client, or another mode of nginx, left behind, and its
-    scratch volume."""
-    if unit in configuration.urls or unit in configuration.sidekiq:
+    scratch volume. That has a name: an engine killed at the wrong moment forgets a nameless one for ever."""
+    if unit != "docker":
         run("docker", "container", "rm", "--force", "--volumes", unit)
+        run("docker", "volume", "rm", "--force", f"{unit}-scratch")
 
 
 def prepare(configuration: Configuration, unit: str) -> None:
@@ -85,7 +86,7 @@ def prepare(configuration: Configuration, unit: str) -> None:
     candidate = STAMPS / f".{unit}"
     candidate.write_text(json.dumps(digests(configuration.files[unit])), encoding="utf-8")
     candidate.rename(STAMPS / unit)
-    clean(configuration, unit)
+    clean(unit)
 
 
 def outdated(configuration: Configuration) -> list[str]:
@@ -447,7 +448,7 @@ def main(arguments: list[str]) -> int:
             case "prepare":
                 prepare(configuration, options.unit)
             case "clean":
-                clean(configuration, options.unit)
+                clean(options.unit)
             case "nginx":
                 signal_nginx(configuration, options.signal)
             case "ready":

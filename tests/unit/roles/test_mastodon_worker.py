@@ -154,6 +154,17 @@ def test_nginx_that_moves_into_a_container_is_outdated(
     assert worker.outdated(moving) == ["nginx"]
 
 
+def test_what_a_killed_container_left_is_removed(worker: ModuleType, host: Host, configuration: Any) -> None:
+    """Also where the settings name it no more; the engine itself is not a container."""
+    worker.clean("mastodon-sidekiq-old")
+    assert host.calls == [
+        ("docker", "container", "rm", "--force", "--volumes", "mastodon-sidekiq-old"),
+        ("docker", "volume", "rm", "--force", "mastodon-sidekiq-old-scratch"),
+    ]
+    worker.clean("docker")
+    assert len(host.calls) == 2
+
+
 def test_unit_that_was_never_prepared_is_outdated(worker: ModuleType, host: Host, configuration: Any) -> None:
     assert worker.outdated(configuration) == ["mastodon-web", "mastodon-sidekiq"]
 

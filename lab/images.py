@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,6 @@ from lab.config import IMAGE_PREFIX, REPOSITORY, Lab
 from lab.engine import LabError, connect, exists
 
 SUITE = "trixie"
-PUBLIC_BASE = f"debian:{SUITE}-slim"
 ROOTFS = f"{IMAGE_PREFIX}/rootfs:{SUITE}"
 SLUG = "debian-13-x64"
 """DigitalOcean's name of the image that droplets are made from."""
@@ -49,7 +49,8 @@ NGINX = str(_WORKER["worker_nginx_image"]).removeprefix("docker.io/library/")
 
 _SOURCES = Path(__file__).parent / "services"
 _HOST_CAS = Path("/usr/local/share/ca-certificates")
-_PULL_SECONDS = 20
+_ANSWER_SECONDS = 20
+_PULL_SECONDS = 900
 _NGINX = """\
 ARG ROOTFS
 FROM ${ROOTFS}
@@ -112,13 +113,31 @@ def debian_keys() -> Iterator[Path]:
         yield path
 
 
+def scratch(cache: Path) -> Path:
+    """This process's directory for what is not finished. What killed processes left in theirs is removed."""
+    own = cache / "tmp" / str(os.getpid())
+    own.mkdir(parents=True, exist_ok=True)
+    for path in own.parent.iterdir():
+        if path.name.isdigit() and not Path("/proc", path.name).exists():
+            shutil.rmtree(path, ignore_errors=True)
+    return own
+
+
 class Images:
     """Makes images on demand; each method returns the tag to run. Threads may call them at once."""
 
-    def __init__(self, client: docker.DockerClient, cache: Path, report: Report = lambda _: None) -> None:
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        cache: Path,
+        report: Report = lambda _: None,
+        registry: str | None = None,
+    ) -> None:
+        """`registry`: where public images are, `$LAB_REGISTRY` or Docker Hub if not given."""
         self.client = client
         self.cache = cache
         self.report = report
+        self.registry = registry or os.environ.get("LAB_REGISTRY") or "docker.io"
 
     # -- Debian -----------------------------------------------------------------------------------------
 
@@ -127,10 +146,11 @@ class Images:
         with self._once("rootfs"):
             if exists(self.client, ROOTFS):
                 return ROOTFS
-            if self._pull(PUBLIC_BASE):
-                self.client.images.get(PUBLIC_BASE).tag(ROOTFS)
+            public = f"{self.registry}/library/debian:{SUITE}-slim"
+            if self._pull(public):
+                self.client.images.get(public).tag(ROOTFS)
                 return ROOTFS
-            self.report(f"rootfs: {PUBLIC_BASE} cannot be pulled, making it with mmdebstrap")
+            self.report(f"rootfs: {public} cannot be pulled, making it with mmdebstrap")
             self._debootstrap()
             return ROOTFS
 
@@ -138,15 +158,20 @@ class Images:
         """One try. The engine has no time limit of its own for a registry that never answers."""
         self.report(f"pulling {image}")
         try:
+            connect(timeout=_ANSWER_SECONDS).images.get_registry_data(image)
             run = subprocess.run(
                 ["docker", "pull", "--quiet", image], capture_output=True, timeout=_PULL_SECONDS, check=False
             )
-        except (subprocess.TimeoutExpired, FileNotFoundError):
+        except (
+            docker.errors.DockerException,
+            requests.exceptions.RequestException,
+            subprocess.TimeoutExpired,
+        ):
             return False
         return run.returncode == 0
 
     def _debootstrap(self) -> None:
-        with tempfile.TemporaryFile(dir=self._scratch()) as archive, debian_keys() as keys:
+        with tempfile.TemporaryFile(dir=scratch(self.cache)) as archive, debian_keys() as keys:
             command = [
                 *("mmdebstrap", "--quiet", "--variant=minbase", f"--keyring={keys}"),
                 *("--include=ca-certificates", SUITE, "-"),
@@ -208,7 +233,7 @@ class Images:
             if target.is_dir():
                 return target
             self.report("services: fetching Python packages")
-            work = Path(tempfile.mkdtemp(dir=self._scratch()))
+            work = Path(tempfile.mkdtemp(dir=scratch(self.cache)))
             machine = platform.machine()
             glibcs = ("_2_36", "_2_34", "_2_28", "_2_17", "2014")
             command = [
@@ -228,20 +253,24 @@ class Images:
             return target
 
     def spaces(self) -> str:
-        """The S3 server: versitygw, its public image where it can be pulled, else built with Go."""
-        with self._once("spaces"):
-            public = f"versity/versitygw:{VERSITYGW}"
-            binary = self.cache / f"versitygw-{VERSITYGW}-{platform.machine()}"
+        """The S3 server."""
+        context = _Context()
+        context.files["Dockerfile"] = (
+            b"ARG BASE\nFROM ${BASE}\nCOPY versitygw /usr/local/bin/versitygw\n", 0o644
+        )  # fmt: skip
+        context.trees["versitygw"] = self.versitygw()
+        made = self._build("spaces", context, {"BASE": self.base()}, VERSITYGW)
+        self.client.images.get(made).tag(SPACES)
+        return made
+
+    def versitygw(self) -> Path:
+        """The S3 server's program: that of its public image where it can be pulled, else built with Go."""
+        binary = self.cache / f"versitygw-{VERSITYGW}-{platform.machine()}"
+        with self._once("versitygw"):
+            public = f"{self.registry}/versity/versitygw:{VERSITYGW}"
             if not binary.exists() and not (self._pull(public) and self._take_versitygw(public, binary)):
                 self._build_versitygw(binary)
-            context = _Context()
-            context.files["Dockerfile"] = (
-                b"ARG BASE\nFROM ${BASE}\nCOPY versitygw /usr/local/bin/versitygw\n", 0o644
-            )  # fmt: skip
-            context.trees["versitygw"] = binary
-            made = self._build("spaces", context, {"BASE": self.base()}, public)
-            self.client.images.get(made).tag(SPACES)
-            return made
+        return binary
 
     def nginx(self) -> str:
         """nginx for a worker: the public image where it can be pulled, else Debian's nginx in its form."""
@@ -249,7 +278,7 @@ class Images:
         with self._once("nginx"):
             if exists(self.client, tag):
                 return tag
-            public = f"docker.io/library/{NGINX}"
+            public = f"{self.registry}/library/{NGINX}"
             if self._pull(public):
                 self.client.images.get(public).tag(tag)
                 return tag
@@ -263,7 +292,7 @@ class Images:
         container = self.client.containers.create(public)
         try:
             chunks, _ = container.get_archive("/usr/local/bin/versitygw")
-            beside = self._scratch() / binary.name
+            beside = scratch(self.cache) / binary.name
             with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
                 member = archive.extractfile("versitygw")
                 beside.write_bytes(member.read() if member else b"")
@@ -280,40 +309,30 @@ class Images:
     def _build_versitygw(self, binary: Path) -> None:
         package = f"github.com/versity/versitygw/cmd/versitygw@{VERSITYGW}"
         self.report(f"spaces: building versitygw {VERSITYGW} (about two minutes)")
-        work = Path(tempfile.mkdtemp(dir=self._scratch()))
+        work = Path(tempfile.mkdtemp(dir=scratch(self.cache)))
         try:
+            options = ["-trimpath", "-ldflags=-s -w"]
             if shutil.which("go"):
-                run = subprocess.run(
-                    ["go", "install", "-trimpath", "-ldflags=-s -w", package],
-                    env=_go_environment(work), capture_output=True, text=True, check=False,
-                )  # fmt: skip
-                output, status = run.stderr, run.returncode
+                command = ["go", "install", *options, package]
             else:
-                status, output = self._go_in_container(package, work)
-            if status:
-                raise LabError(f"Go could not build versitygw: {output.strip()[-600:]}")
+                script = (
+                    "apt-get update -qq"
+                    " && apt-get install -y -qq --no-install-recommends golang-go >/dev/null"
+                    " && CGO_ENABLED=0 GOTOOLCHAIN=auto GOBIN=/out"
+                    f" go install {shlex.join(options)} {package}"
+                )
+                # The engine removes it, whatever becomes of this process.
+                command = ["docker", "run", "--rm", f"--volume={work}:/out", self.base(), "sh", "-c", script]
+            run = subprocess.run(
+                command, env=_go_environment(work), capture_output=True, text=True, check=False
+            )
+            if run.returncode:
+                raise LabError(f"Go could not build versitygw: {run.stderr.strip()[-600:]}")
             built = work / "versitygw"
             built.chmod(0o755)
             built.rename(binary)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-
-    def _go_in_container(self, package: str, work: Path) -> tuple[int, str]:
-        script = (
-            "apt-get update -qq && apt-get install -y -qq --no-install-recommends golang-go >/dev/null"
-            f" && CGO_ENABLED=0 GOTOOLCHAIN=auto GOBIN=/out go install -trimpath '-ldflags=-s -w' {package}"
-        )
-        container = self.client.containers.run(
-            self.base(),
-            ["sh", "-c", script],
-            detach=True,
-            volumes={str(work): {"bind": "/out", "mode": "rw"}},
-        )
-        try:
-            status = container.wait(timeout=1800)["StatusCode"]
-            return status, container.logs(tail=30).decode(errors="replace")
-        finally:
-            container.remove(force=True)
 
     # -- all --------------------------------------------------------------------------------------------
 
@@ -342,17 +361,13 @@ class Images:
 
     # -- helpers ----------------------------------------------------------------------------------------
 
-    def _scratch(self) -> Path:
-        path = self.cache / "tmp"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
     @contextmanager
     def _once(self, name: str) -> Iterator[None]:
         """One builder at a time, over threads and over processes (two labs may start together)."""
         with _locks_guard:
             lock = _locks.setdefault(name, threading.Lock())
-        with lock, (self._scratch() / f"{name}.lock").open("w") as file:
+        scratch(self.cache)
+        with lock, (self.cache / "tmp" / f"{name}.lock").open("w") as file:
             flock(file, LOCK_EX)
             yield
 
@@ -362,7 +377,7 @@ class Images:
             if exists(self.client, tag):
                 return tag
             self.report(f"{name}: building")
-            with tempfile.TemporaryFile(dir=self._scratch()) as archive:
+            with tempfile.TemporaryFile(dir=scratch(self.cache)) as archive:
                 context.write(archive)
                 archive.seek(0)
                 self._run_build(name, archive, tag, args)

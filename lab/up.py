@@ -27,7 +27,7 @@ from lab import inventory, parts, secret, standin
 from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, REPOSITORY, Lab
 from lab.docker_cloud import LABEL_ID, LABEL_PRIVATE, LABEL_PUBLIC
 from lab.engine import LabError, connect, containers
-from lab.images import NGINX, SERVICES, Images
+from lab.images import NGINX, SERVICES, Images, scratch
 from lab.pki import Authority, Certificate
 from lab.progress import Progress, Step
 from lab.provision import Provisioned, Provisioner
@@ -242,7 +242,7 @@ def _fill_registry(client: docker.DockerClient, lab: Lab, wanted: dict[str, str]
         if not missing:
             return
         step.say("writing the images to a file")
-        with tempfile.TemporaryDirectory(dir=lab.cache, prefix="tmp-") as folder:
+        with tempfile.TemporaryDirectory(dir=scratch(lab.cache)) as folder:
             archive = Path(folder) / "images.tar"
             save = ["docker", "save", "--output", str(archive), *(wanted[name] for name in missing)]
             run = subprocess.run(save, capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from lab.config import REPOSITORY
 
@@ -26,8 +27,21 @@ def as_root() -> None:
             os.execvp(command[0], command)  # noqa: S606  - no shell is meant
         except FileNotFoundError:
             sys.exit("lab: needs root, or sudo, to use the Docker engine; there is no sudo here")
-    elif "SUDO_UID" in os.environ:
-        atexit.register(hand_over, REPOSITORY, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+    else:
+        atexit.register(_hand_over)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, whatever its threads are at: the next command does that again."""
+    _hand_over()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _hand_over() -> None:
+    if "SUDO_UID" in os.environ:
+        hand_over(REPOSITORY, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
 
 
 def hand_over(tree: Path, uid: int, gid: int) -> None:

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
@@ -33,6 +33,7 @@ import yaml
 
 from lab.config import IMAGE_PREFIX, REPOSITORY, Lab
 from lab.engine import LabError, connect, exists
+from lab.threads import workers
 
 SUITE = "trixie"
 ROOTFS = f"{IMAGE_PREFIX}/rootfs:{SUITE}"
@@ -338,9 +339,9 @@ class Images:
 
     def all(self) -> None:
         """Builds what is missing. The first error stops it; what is done stays done."""
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        with workers() as pool:
             work = (self.spaces, self._python_packages, self.droplet, self.services)
-            for job in [pool.submit(each) for each in work]:
+            for job in as_completed([pool.submit(each) for each in work]):
                 job.result()
 
     def empty_cache(self) -> None:

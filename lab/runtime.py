@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -27,6 +26,7 @@ from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, Lab
 from lab.docker_cloud import LABEL_ID, LABEL_NAME, LABEL_PRIVATE, LABEL_PUBLIC
 from lab.engine import LabError, containers, find, healthcheck
 from lab.parts import INSTANCE, Part
+from lab.threads import workers
 
 LABEL_CONFIG = "io.vmst.lab.config"
 """Digest of what a fixed part was started with."""
@@ -105,7 +105,7 @@ class Runtime:
 
     def start(self, parts: list[Part]) -> None:
         """Run these parts, each as it should be, and wait until all are well."""
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        with workers() as pool:
             list(pool.map(self._ensure, parts))
             list(pool.map(self._await, parts))
 
@@ -213,7 +213,7 @@ class Runtime:
             if container is not None:
                 container.remove(force=True, v=True)
         found = containers(self.client, self.lab.name)
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        with workers() as pool:
             list(pool.map(self._remove, found))
         label = {"label": f"{LABEL}={self.lab.name}"}
         for volume in self.client.volumes.list(filters=label):

@@ -12,7 +12,6 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -32,6 +31,7 @@ from lab.pki import Authority, Certificate
 from lab.progress import Progress, Step
 from lab.provision import Provisioned, Provisioner
 from lab.runtime import Runtime
+from lab.threads import workers
 
 _SSH_SECONDS = 60
 
@@ -86,7 +86,7 @@ def up(
     secrets = secret.load(lab.state)
     runtime = Runtime(client, lab)
     official = runs_official(lab, official)
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with workers() as pool:
         stand_in = pool.submit(lambda: {} if official else _build_stand_in(lab, progress))
         with progress.step("images") as step:
             Images(client, lab.cache, step.say).all()

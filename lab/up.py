@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -89,7 +90,7 @@ def up(
     with workers() as pool:
         stand_in = pool.submit(lambda: {} if official else _build_stand_in(lab, progress))
         with progress.step("images") as step:
-            Images(client, lab.cache, step.say).all()
+            _await(pool.submit(Images(client, lab.cache, step.say).all), stand_in)
         with progress.step("parts") as step:
             runtime.report = step.say
             _certificates(lab)
@@ -119,6 +120,15 @@ def up(
         with progress.step("SSH") as step:
             await_ssh(client, lab, step)
     return Started(made, path)
+
+
+def _await(job: Future[Any], other: Future[Any]) -> None:
+    """Until `job` is done. Raises what it raises, or what `other` raises meanwhile."""
+    running = {job, other}
+    while job in running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for each in done:
+            each.result()
 
 
 def runs_official(lab: Lab, wanted: bool | None = None) -> bool:

@@ -168,7 +168,9 @@ def build_gems(target: Path | None = None, *, base: str | None = None, log: Log 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".standin-") as name:
         with tarfile.open(fileobj=io.BytesIO(builder.read(image, "/gems"))) as tar:
-            tar.extractall(name, filter="data")
+            # Debian 12's Python has no filter yet.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(name)  # noqa: S202
         built = Path(name) / "gems"
         (built / ".built").write_text(wanted)
         if target.exists():

@@ -187,7 +187,9 @@ class Builder:
             staging = target.with_name(f".new{target.name}")
             shutil.rmtree(staging, ignore_errors=True)
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                archive.extractall(staging, filter="data")
+                # Debian 12's Python has no filter yet.
+                archive.extraction_filter = getattr(tarfile, "data_filter", None)
+                archive.extractall(staging)  # noqa: S202  - what it holds has its checksum
             staging.rename(target)
         return ["node", str(target / "package" / "dist" / "corepack.js")]
 

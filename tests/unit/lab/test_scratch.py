@@ -1,4 +1,4 @@
-"""Images: where unfinished work lies."""
+"""Where unfinished work lies."""
 
 from __future__ import annotations
 

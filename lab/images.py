@@ -322,8 +322,9 @@ class Images:
                     " && CGO_ENABLED=0 GOTOOLCHAIN=auto GOBIN=/out"
                     f" go install {shlex.join(options)} {package}"
                 )
-                # The engine removes it, whatever becomes of this process.
-                command = ["docker", "run", "--rm", f"--volume={work}:/out", self.base(), "sh", "-c", script]
+                # The engine removes it, whatever becomes of this process; `timeout` hands on Ctrl-C.
+                command = ["docker", "run", "--rm", f"--volume={work}:/out", self.base()]
+                command += ["timeout", "1800", "sh", "-c", script]
             run = subprocess.run(
                 command, env=_go_environment(work), capture_output=True, text=True, check=False
             )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import json
 import re
-from collections.abc import Callable
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -78,6 +83,70 @@ def test_steps_that_are_refused(release: ModuleType, deployed: str, wanted: str,
 
 def test_the_first_release_may_be_any(release: ModuleType) -> None:
     release.check_step("v4.7.3")
+
+
+class Registry(BaseHTTPRequestHandler):
+    """A registry of Node packages that has corepack 0.34.0."""
+
+    asked: ClassVar[list[str]] = []
+    integrity: ClassVar[str] = ""
+    package: ClassVar[bytes] = b""
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        address = f"http://{self.headers['Host']}"
+        about = {"dist": {"tarball": f"{address}/corepack.tgz", "integrity": self.integrity}}
+        body = self.package if self.path == "/corepack.tgz" else json.dumps(about).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(name="builder")
+def _builder(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A builder whose registry has a corepack of one file, with the right checksum."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("package/dist/corepack.js"))
+    digest = base64.b64encode(hashlib.sha512(packed.getvalue()).digest()).decode()
+    monkeypatch.setattr(Registry, "asked", [])
+    monkeypatch.setattr(Registry, "package", packed.getvalue())
+    monkeypatch.setattr(Registry, "integrity", f"sha512-{digest}")
+    monkeypatch.setattr(release.os, "getuid", lambda: 1000)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = {"corepack": "0.34.0", "npm_registry": f"http://127.0.0.1:{server.server_port}/"}
+        yield release.Builder(settings | {"environment": {}}, "v4.7.0")
+        server.shutdown()
+
+
+def test_corepack_is_fetched_once(release: ModuleType, builder: Any) -> None:
+    program = release.ROOT / ".corepack-0.34.0/package/dist/corepack.js"
+    for _ in range(2):
+        assert builder.corepack() == ["node", str(program)]
+    assert program.is_file()
+    assert Registry.asked == ["/corepack/0.34.0", "/corepack.tgz"]
+
+
+def test_a_corepack_that_was_cut_off_is_fetched_anew(release: ModuleType, builder: Any) -> None:
+    half = release.ROOT / ".new.corepack-0.34.0/package"
+    half.mkdir(parents=True)
+    (half / "left-over").touch()
+    builder.corepack()
+    assert not half.parent.exists()
+    assert not (release.ROOT / ".corepack-0.34.0/package/left-over").exists()
+
+
+def test_a_corepack_with_another_checksum_is_refused(
+    release: ModuleType, builder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "package", Registry.package + b"!")
+    with pytest.raises(release.ReleaseError, match=r"corepack 0\.34\.0 from http://.* has not the checksum"):
+        builder.corepack()
+    assert not list(release.ROOT.glob(".*corepack*"))
 
 
 def test_a_complete_release_is_not_built_again(release: ModuleType) -> None:

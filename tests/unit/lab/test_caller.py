@@ -69,3 +69,13 @@ def test_what_root_leaves_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_roots_own_checkout_stays_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert owners(monkeypatch, tmp_path, uid=tmp_path.stat().st_uid + 1) == {}
+
+
+def test_a_process_that_leaves_its_threads_hands_over_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    monkeypatch.setenv("SUDO_UID", "1000")
+    monkeypatch.setenv("SUDO_GID", "1001")
+    monkeypatch.setattr(caller, "hand_over", lambda *found: done.append(found))
+    monkeypatch.setattr(os, "_exit", done.append)
+    caller.leave(130)
+    assert done == [(caller.REPOSITORY, 1000, 1001), 130]

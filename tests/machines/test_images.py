@@ -56,6 +56,12 @@ def registry(client: docker.DockerClient, lab: Lab) -> Iterator[str]:
         container.remove(force=True)
 
 
+@pytest.fixture(scope="module")
+def program(client: docker.DockerClient, lab: Lab) -> bytes:
+    """The S3 server's program, as this machine has or makes it. For the module: before `made` is in place."""
+    return Images(client, lab.cache).versitygw().read_bytes()
+
+
 @pytest.fixture
 def images(client: docker.DockerClient, registry: str, tmp_path: Path) -> Iterator[Images]:
     """With a cache of its own."""
@@ -124,9 +130,8 @@ def test_a_public_image_is_pulled_and_not_made(
 
 
 def test_the_program_of_a_public_image_is_taken(
-    client: docker.DockerClient, lab: Lab, registry: str, images: Images, made: list[str]
+    client: docker.DockerClient, program: bytes, registry: str, images: Images, made: list[str]
 ) -> None:
-    program = Images(client, lab.cache).versitygw().read_bytes()
     publish(client, f"{registry}/{S3}", {"usr/local/bin/versitygw": program})
     assert images.versitygw().read_bytes() == program
     assert made == []

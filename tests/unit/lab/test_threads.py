@@ -21,6 +21,8 @@ from lab.engine import LabError
 from lab.threads import workers
 
 lab.__main__.as_root = lambda: None
+# A shell's background job, as these tests may be, is started with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @_plainly
 def work():

@@ -170,7 +170,7 @@ def build_gems(target: Path | None = None, *, base: str | None = None, log: Log 
         with tarfile.open(fileobj=io.BytesIO(builder.read(image, "/gems"))) as tar:
             # Debian 12's Python has no filter yet.
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
-            tar.extractall(name)  # noqa: S202
+            tar.extractall(name)  # noqa: S202  - of an image made here
         built = Path(name) / "gems"
         (built / ".built").write_text(wanted)
         if target.exists():

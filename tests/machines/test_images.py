@@ -154,6 +154,15 @@ def test_what_the_registry_has_not_is_made(images: Images, made: list[str]) -> N
     assert made == ["Debian", "versitygw"]
 
 
+def test_a_mirror_is_named_in_the_environment(
+    client: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAB_REGISTRY", raising=False)
+    assert Images(client, tmp_path).registry == "docker.io"
+    monkeypatch.setenv("LAB_REGISTRY", "hub.example.com")
+    assert Images(client, tmp_path).registry == "hub.example.com"
+
+
 @pytest.mark.usefixtures("no_rootfs")
 def test_no_registry(images: Images, made: list[str]) -> None:
     with socket.socket() as closed:

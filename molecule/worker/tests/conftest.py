@@ -16,7 +16,7 @@ from lab.docker_cloud import LABEL_PUBLIC
 from lab.engine import containers
 from lab.instance import Instance
 from lab.runtime import Runtime
-from tests.visitor import Visitor
+from tests.visitor import Visitor, health
 
 LAB = Lab.load(os.environ.get("LAB_NAME") or "test")
 
@@ -84,16 +84,34 @@ def _members(balancer: Any) -> Callable[[], dict[str, str]]:
     return lambda: runtime.members(balancer)
 
 
+@pytest.fixture(name="in_rotation", scope="module")
+def _in_rotation(members: Callable[[], dict[str, str]], variables: dict[str, Any]) -> Callable[[], None]:
+    """Waits until what was done to the worker is over: it is well, and the load balancer, which notices late,
+    sends visitors."""
+
+    def state() -> tuple[object, set[str]]:
+        try:
+            answer: object = health(variables["do_private_ipv4"])[0]
+        except OSError as error:
+            answer = repr(error)
+        # Asked second: who is well by then stays in rotation.
+        return answer, set(members().values())
+
+    def wait() -> None:
+        end = time.monotonic() + 120
+        while (found := state()) != (200, {"UP"}):
+            assert time.monotonic() < end, f"health, and what the load balancer says of it: {found}"
+            time.sleep(0.5)
+
+    return wait
+
+
 @pytest.fixture(name="instance", scope="module")
 def _instance(
-    balancer: Any, members: Callable[[], dict[str, str]], variables: dict[str, Any]
+    balancer: Any, in_rotation: Callable[[], None], variables: dict[str, Any]
 ) -> Iterator[Instance]:
-    """A client of the instance, through the load balancer, which sends visitors: what another module did
-    to the worker is over."""
-    end = time.monotonic() + 120
-    while set(members().values()) != {"UP"}:
-        assert time.monotonic() < end, f"the load balancer sends nobody to the worker: {members()}"
-        time.sleep(0.5)
+    """A client of the instance, through the load balancer."""
+    in_rotation()
     with Instance(variables["mastodon_local_domain"], balancer.labels[LABEL_PUBLIC], LAB.ca) as client:
         yield client
 

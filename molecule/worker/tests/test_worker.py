@@ -48,6 +48,13 @@ def load_balancer(address: str) -> Iterator[None]:
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def _back_in_rotation(in_rotation: Callable[[], None]) -> Iterator[None]:
+    """The next test finds the worker as this one did."""
+    yield
+    in_rotation()
+
+
 def wait_until_healthy(shell: Shell) -> None:
     shell("mastodon-worker", "healthy", "--count=2", "--limit=180")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from test_worker import (
+    _back_in_rotation,
     _serves_again,
     test_address_comes_from_the_load_balancer,
     test_api,
@@ -44,6 +45,7 @@ from lab.config import Lab
 from tests.visitor import Visitor
 
 __all__ = [
+    "_back_in_rotation",
     "_serves_again",
     "test_address_comes_from_the_load_balancer",
     "test_api",

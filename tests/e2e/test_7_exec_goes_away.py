@@ -269,6 +269,7 @@ def test_a_damaged_generation_is_refused(
 
 def test_a_mended_generation_is_taken(converged: TestLab, published: Published) -> None:
     number = publish(converged, {**published.files, "test.env": "MENDED=1\n"})
+    look(converged)
     until(lambda: copies(converged) == {number}, LIMIT)
     assert {copied(converged, worker, "test.env") for worker in WORKERS} == {"MENDED=1\n"}
 
@@ -289,6 +290,7 @@ def test_a_certificate_is_served_at_once_and_settings_wait(
             "web.env": published.files["web.env"] + "WAITS_FOR_A_PLAYBOOK=1\n",
         },
     )
+    look(converged)
     until(lambda: {served(converged, worker) for worker in WORKERS} == {first_of(chain)}, LIMIT)
     assert copies(converged) == {number}
     assert {worker: containers(converged, worker) for worker in WORKERS} == before

@@ -71,8 +71,8 @@ def write_record(path: str, record: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """A directory in the OCI image layout (image-spec 1.0). Each image in it is called as the last part of its
-    repository."""
+    """A directory in the OCI image layout (image-spec 1.0). Each image in it is called as the last part of
+    its repository."""
 
     path: str | None
     images: Sequence[str]
@@ -193,7 +193,7 @@ def ensure(
 
 
 def _fetch(run: Run, reference: str, known: str | None, layout: Layout | None, accept_changed: bool) -> str:
-    """Have the image in the engine; its digest. Raises ImagesError where that is not the one that is `known`."""
+    """Have the image in the engine; its digest. Raises ImagesError where that is not `known`."""
     if layout:
         digest = layout.digest(reference)
         if known and digest != known:

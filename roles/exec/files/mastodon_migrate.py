@@ -95,8 +95,9 @@ def check_duplicates(release: Path, found: Status) -> None:
     )
     if pairs:
         raise MigrateError(
-            f"{release.name} makes account URIs unique, and these belong to several accounts: {'; '.join(pairs)}. "
-            "Merge them first (tootctl maintenance fix-duplicates, with everything stopped)"
+            f"{release.name} makes account URIs unique, and these belong to several accounts: "
+            f"{'; '.join(pairs)}. Merge them first (tootctl maintenance fix-duplicates, with everything "
+            "stopped)"
         )
 
 

@@ -254,12 +254,12 @@ def fetch(transport: Transport, path: str, target: Path) -> int:
     return 0
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--fetch", nargs=2, metavar=("PATH", "TARGET"), help="a folder beside the generations"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     root = Path(os.environ.get("MASTODON_SHARE_TEST_ROOT", "/"))
     settings = json.loads((root / "etc/mastodon/share-client.json").read_text())
     copy = root / "etc/mastodon/share"
@@ -299,4 +299,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -99,7 +99,7 @@ class TestLab:
     def sql(self, query: str) -> list[str]:
         """Rows of Mastodon's database, columns separated by `|`."""
         user = "setpriv --reuid=postgres --regid=postgres --init-groups"
-        psql = f"{user} psql -h /var/run/postgresql -p {POSTGRES_PORT} -XqAt mastodon"
+        psql = f"{user} psql -h /var/run/postgresql -p {POSTGRES_PORT} -XqAt -v ON_ERROR_STOP=1 mastodon"
         return self.server("vmst-pg-postgres", psql, query).splitlines()
 
     def valkey(self, *command: str) -> list[str]:

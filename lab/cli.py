@@ -31,6 +31,7 @@ from lab.engine import LabError, connect, containers
 from lab.images import Images
 from lab.instance import Instance
 from lab.load import Load, User
+from lab.origin import OFFICIAL, STAND_IN, Origin
 from lab.parts import DOMAIN
 from lab.progress import Progress, clock
 from lab.prove import prove
@@ -89,18 +90,42 @@ def main(context: click.Context, name: str) -> None:
 )
 @click.option(
     "--mastodon",
-    type=click.Choice(["stand-in", "official"]),
+    type=click.Choice([STAND_IN, OFFICIAL]),
     help="What is run: a small stand-in (the default), or Mastodon itself, which needs the internet.",
+)
+@click.option("--git-source", metavar="DIR|URL", help="Another repository of Mastodon, as a fork's.")
+@click.option("--gem-source", metavar="DIR|URL", help="Where its gems are, if not at their usual place.")
+@click.option("--mastodon-version", metavar="TAG", help="The tag to run.")
+@click.option(
+    "--image-source",
+    type=click.Choice(["registry", "exec"]),
+    help="Where the workers' images come from: pulled (the default), or made by exec from its release.",
 )
 @click.pass_obj
 @_plainly
-def up_command(lab: Lab, no_converge: bool, parts_only: bool, droplets: str, mastodon: str | None) -> None:
-    """Start the lab, converge site.yml and prove that the instance works. Again: only what is missing."""
+def up_command(
+    lab: Lab,
+    *,
+    no_converge: bool,
+    parts_only: bool,
+    droplets: str,
+    mastodon: str | None,
+    git_source: str | None,
+    gem_source: str | None,
+    mastodon_version: str | None,
+    image_source: str | None,
+) -> None:
+    """Start the lab, converge site.yml and prove that the instance works. Again: only what is missing.
+
+    What is run is remembered: `lab up` alone goes on with it.
+    """
+    origin = Origin.load(lab).changed(
+        mastodon, git=git_source, gems=gem_source, version=mastodon_version, images=image_source
+    )
     names = parse_droplets(droplets)
     progress = Progress()
     with only_one(lab), progress.run():
-        official = None if mastodon is None else mastodon == "official"
-        started = up(lab, progress, names, only_parts=parts_only, official=official)
+        started = up(lab, progress, names, only_parts=parts_only, origin=origin)
         if started is not None and not no_converge and started.made.droplets:
             with progress.step("site.yml") as step:
                 changed = converge(lab, started.inventory, step)

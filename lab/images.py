@@ -45,8 +45,17 @@ SPACES = f"{IMAGE_PREFIX}/spaces:current"
 PYTHON = "3.13"
 """Debian 13's Python, which the services image has."""
 VERSITYGW = "v1.8.0"
-_WORKER = yaml.safe_load((REPOSITORY / "roles/worker/defaults/main.yml").read_text())
-NGINX = str(_WORKER["worker_nginx_image"]).removeprefix("docker.io/library/")
+NODE = "24.19.0"
+"""What Mastodon 4.6 and newer need: Debian 13 has Node 20."""
+
+
+def _default(role: str, variable: str) -> str:
+    defaults = yaml.safe_load((REPOSITORY / "roles" / role / "defaults" / "main.yml").read_text())
+    return str(defaults[variable])
+
+
+NGINX = _default("worker", "worker_nginx_image").removeprefix("docker.io/library/")
+COREPACK = _default("exec", "exec_corepack_version")
 
 _SOURCES = Path(__file__).parent / "services"
 _HOST_CAS = Path("/usr/local/share/ca-certificates")
@@ -287,6 +296,29 @@ class Images:
             context.files["Dockerfile"] = (_NGINX.encode(), 0o644)
             self.client.images.get(self._build("nginx", context, {"ROOTFS": self.rootfs()})).tag(tag)
             return tag
+
+    def node(self, base: str, target: Path) -> None:
+        """An apt repository with a newer Node than Debian's at `target`, as NodeSource's. `base` has npm."""
+        context = _Context()
+        context.add(_SOURCES / "node")
+        image = self._build("node", context, {"BASE": base, "NODE": NODE, "COREPACK": COREPACK})
+        stamp = target / ".image"
+        if stamp.is_file() and stamp.read_text() == image:
+            return
+        container = self.client.containers.create(image, ["true"])
+        try:
+            with tempfile.TemporaryDirectory(dir=scratch(self.cache)) as folder:
+                chunks, _ = container.get_archive("/srv/node")
+                with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                    # Debian 12's Python has no filter yet.
+                    archive.extraction_filter = getattr(tarfile, "data_filter", None)
+                    archive.extractall(folder)  # noqa: S202  - of an image made here
+                made = Path(folder) / "node"
+                (made / ".image").write_text(image)
+                shutil.rmtree(target, ignore_errors=True)
+                made.rename(target)
+        finally:
+            container.remove()
 
     def _take_versitygw(self, public: str, binary: Path) -> bool:
         """The program of the public image; False where it does not run on the lab's Debian."""

@@ -10,6 +10,7 @@ import yaml
 
 from lab.config import Lab
 from lab.images import NGINX
+from lab.origin import OFFICIAL, STAND_IN, Origin
 from lab.parts import DOMAIN, INSTANCE
 from lab.pki import Certificate
 from lab.provision import POOL, REGION, Provisioned
@@ -51,7 +52,7 @@ def variables(
 ) -> dict[str, Any]:
     """Variables of every host: addresses, credentials and authorities, by the names the roles know.
 
-    Where Mastodon comes from is not among them (`stand_in`).
+    Where Mastodon comes from is not among them (`sources`).
     """
     ca = lab.ca.read_text()
     known_hosts = lab.state / "ssh" / "known_hosts"
@@ -69,10 +70,6 @@ def variables(
         "share_transport": "ssh",
         # As often as this load balancer's health check must fail, or pass (lab/provision.py).
         "worker_drain_probes": 2,
-        "exec_gem_source": f"https://{mirror}/gems/",
-        # Debian's Node, and the libraries that the stand-in's gems are linked with: it builds nothing native.
-        "exec_node_repository": "",
-        "exec_packages": ["libgumbo3", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
         "mastodon_instance": INSTANCE,
         "mastodon_local_domain": DOMAIN,
         "mastodon_private_network": str(lab.private),
@@ -121,16 +118,31 @@ def variables(
     }
 
 
-def stand_in(lab: Lab) -> dict[str, Any]:
-    """Where the stand-in comes from. Without these, the roles fetch Mastodon itself."""
+def stand_in(lab: Lab, origin: Origin) -> dict[str, Any]:
+    """Where the stand-in comes from."""
     mirror = lab.host("mirror")
     return {
         "exec_gem_source": f"https://{mirror}/gems/",
-        "mastodon_version": MASTODON_VERSION,
+        # Debian's Node, and the libraries that the stand-in's gems are linked with: it builds nothing native.
+        "exec_node_repository": "",
+        "exec_packages": ["libgumbo3", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
+        "exec_image_packages": ["ca-certificates", "curl", "libjemalloc2", "procps", "tini", "tzdata"],
+        "mastodon_version": origin.version or MASTODON_VERSION,
         "mastodon_git_repository": f"https://{mirror}/git/mastodon.git",
+        "mastodon_image_source": origin.images,
         "mastodon_image": f"{mirror}:5000/mastodon/mastodon",
         "mastodon_streaming_image": f"{mirror}:5000/mastodon/mastodon-streaming",
-        "worker_nginx_image": f"{mirror}:5000/library/{NGINX}",
+    }
+
+
+def sources(lab: Lab, origin: Origin, npm_registry: str) -> dict[str, Any]:
+    """Where Mastodon comes from. Of the official one nothing: the roles' own defaults lead there."""
+    if origin.kind == OFFICIAL:
+        return {"mastodon_version": origin.version} if origin.version else {}
+    return {
+        **(stand_in(lab, origin) if origin.kind == STAND_IN else origin.settings(lab)),
+        "exec_npm_registry": npm_registry,
+        "worker_nginx_image": f"{lab.host('mirror')}:5000/library/{NGINX}",
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from lab.config import REPOSITORY, Lab
 
@@ -74,10 +75,17 @@ def certificate_names(lab: Lab) -> dict[str, tuple[list[str], list[str]]]:
     return found
 
 
-def fixed(lab: Lab, *, openapi: Path | None = None, mirror: Path | None = None) -> list[Part]:
+def fixed(
+    lab: Lab,
+    *,
+    openapi: Path | None = None,
+    mirror: Path | None = None,
+    own: Mapping[str, str] = MappingProxyType({}),
+) -> list[Part]:
     """The parts in the order in which they start.
 
-    `openapi`: the vendors' API documents, if there are any. `mirror`: directory with `git/` and `gems/`.
+    `openapi`: the vendors' API documents, if there are any. `mirror`: directory with `git/`, `gems/` and
+    `node/`. `own`: what the mirror serves besides, path below /own/ -> folder of this machine.
     """
     pki = lab.state / "pki"
     secrets = lab.state / "parts"
@@ -208,6 +216,7 @@ def fixed(lab: Lab, *, openapi: Path | None = None, mirror: Path | None = None) 
                 str(_LAB / "services/mirror/nginx.conf"): "/etc/lab/nginx.conf",
                 # The parent: its directories are replaced as a whole when they are built anew.
                 **({str(mirror): "/srv/mirror"} if mirror else {}),
+                **{folder: f"/srv/own/{path}" for path, folder in own.items()},
             },
             sources=sources("services/mirror/nginx.conf"),
         ),

@@ -28,6 +28,7 @@ from lab.config import IMAGE_PREFIX, LABEL, LABEL_PART, REPOSITORY, Lab
 from lab.docker_cloud import LABEL_ID, LABEL_PRIVATE, LABEL_PUBLIC
 from lab.engine import LabError, connect, containers
 from lab.images import NGINX, SERVICES, Images, scratch
+from lab.origin import OFFICIAL, OWN, Origin
 from lab.pki import Authority, Certificate
 from lab.progress import Progress, Step
 from lab.provision import Provisioned, Provisioner
@@ -76,19 +77,20 @@ def up(
     droplets: list[str],
     *,
     only_parts: bool = False,
-    official: bool | None = None,
+    origin: Origin | None = None,
 ) -> Started | None:
     """Everything up to the first converge. None when `only_parts` were asked for.
 
-    `official`: run Mastodon itself, not the stand-in; None: as this lab did before.
+    `origin`: where Mastodon comes from; None: as this lab did before.
     """
     client = connect(timeout=1800)
     lab.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     secrets = secret.load(lab.state)
     runtime = Runtime(client, lab)
-    official = runs_official(lab, official)
+    origin = origin or Origin.load(lab)
+    origin.save(lab)
     with workers() as pool:
-        stand_in = pool.submit(lambda: {} if official else _build_stand_in(lab, progress))
+        stand_in = pool.submit(lambda: _build_mastodon(lab, origin, progress))
         with progress.step("images") as step:
             _await(pool.submit(Images(client, lab.cache, step.say).all), stand_in)
         with progress.step("parts") as step:
@@ -97,11 +99,11 @@ def up(
             _secret_files(lab, secrets)
             runtime.networks()
             mirror = lab.cache / "standin"
-            for name in ("git", "gems"):
+            for name in ("git", "gems", "node"):
                 (mirror / name).mkdir(parents=True, exist_ok=True)
             for name in ("registry", f"apt-{lab.name}"):
                 (lab.cache / name).mkdir(exist_ok=True)
-            runtime.start(parts.fixed(lab, openapi=openapi(), mirror=mirror))
+            runtime.start(parts.fixed(lab, openapi=openapi(), mirror=mirror, own=origin.folders()))
             runtime.resume()
             _bucket(client, lab)
             _metrics_database(lab, secrets)
@@ -114,7 +116,7 @@ def up(
             made = provisioner.everything(droplets, public_key)
             write_known_hosts(client, lab)
             stand_in.result()
-            path = _inventory(client, lab, secrets, made, key, official=official)
+            path = _inventory(client, lab, secrets, made, key, origin=origin)
         _fill_registry(client, lab, stand_in.result(), progress)
     if made.droplets:
         with progress.step("SSH") as step:
@@ -131,22 +133,20 @@ def _await(job: Future[Any], other: Future[Any]) -> None:
             each.result()
 
 
-def runs_official(lab: Lab, wanted: bool | None = None) -> bool:
-    """Whether the lab runs Mastodon itself; `wanted` is kept for the next time."""
-    path = lab.state / "mastodon"
-    if wanted is not None:
-        secret.write(path, "official\n" if wanted else "stand-in\n")
-    return path.exists() and path.read_text().strip() == "official"
-
-
-def _build_stand_in(lab: Lab, progress: Progress) -> dict[str, str]:
-    """The stand-in's git repository, gems and images; name in the registry -> image here."""
+def _build_mastodon(lab: Lab, origin: Origin, progress: Progress) -> dict[str, str]:
+    """What the mirror and the registry have of the lab's own; name in the registry -> image here."""
+    if origin.kind == OFFICIAL:
+        return {}
     with progress.step("stand-in Mastodon") as step:
+        images = Images(connect(timeout=1800), lab.cache, step.say)
         gems = standin.build_gems(lab.cache / "standin" / "gems", log=step.say)
         standin.build_repository(lab.cache / "standin" / "git" / "mastodon.git", gems)
-        images = standin.build_images(gems=gems, log=step.say)
-        nginx = Images(connect(timeout=1800), lab.cache, step.say).nginx()
-        return {f"mastodon/{name}": image for name, image in images.items()} | {f"library/{NGINX}": nginx}
+        built = standin.build_images(gems=gems, log=step.say)
+        if origin.kind == OWN:
+            images.node(_npm_image(images.client), lab.cache / "standin" / "node")
+        return {f"mastodon/{name}": image for name, image in built.items()} | {
+            f"library/{NGINX}": images.nginx()
+        }
 
 
 def _certificates(lab: Lab) -> None:
@@ -289,12 +289,17 @@ def _pushes(client: docker.DockerClient, lab: Lab, archive: Path, pairs: list[st
 # -- inventory and SSH ----------------------------------------------------------------------------------
 
 
-def npm_registry(client: docker.DockerClient) -> str:
-    """The registry that npm itself is set to: exec fetches corepack and Yarn there."""
+def _npm_image(client: docker.DockerClient) -> str:
+    """An image that has npm, with this machine's settings."""
     images = client.images.list(f"{IMAGE_PREFIX}/standin-node")
     if not images:
         raise LabError("the stand-in's images are not built; run `lab up` again")
-    said = client.containers.run(images[0], ["npm", "config", "get", "registry"], remove=True)
+    return str(images[0].tags[0])
+
+
+def npm_registry(client: docker.DockerClient) -> str:
+    """The registry that npm itself is set to: exec fetches corepack and Yarn there."""
+    said = client.containers.run(_npm_image(client), ["npm", "config", "get", "registry"], remove=True)
     return str(said.decode()).strip().rstrip("/")
 
 
@@ -305,13 +310,12 @@ def _inventory(
     made: Provisioned,
     key: Path,
     *,
-    official: bool,
+    origin: Origin,
 ) -> Path:
     authority = Authority.open(lab.state / "pki", f"vmstio lab {lab.name}")
     certificate = instance_certificate(authority)
     settings = inventory.variables(lab, secrets, made, certificate, key)
-    if not official:
-        settings |= inventory.stand_in(lab) | {"exec_npm_registry": npm_registry(client)}
+    settings |= inventory.sources(lab, origin, npm_registry(client) if origin.kind != OFFICIAL else "")
     return inventory.write_inventory(lab, settings, inventory.source(lab, secrets["digitalocean_token"]))
 
 

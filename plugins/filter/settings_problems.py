@@ -13,11 +13,17 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ..module_utils._mastodon_version import Version, VersionError
 from ..plugin_utils._environment import line_problem, text
 from ..plugin_utils._sidekiq import Budget
 
 QUEUES = ("default", "push", "ingress", "mailers", "pull", "scheduler", "fasp")
 """Queues of Mastodon's config/sidekiq.yml since 4.4."""
+
+NEVER_SET = {
+    "SKIP_POST_DEPLOYMENT_MIGRATIONS": "whatever its value, Mastodon would leave migrations out for ever",
+}
+"""Variables that break the instance wherever all of its processes get them."""
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 _QUEUE = re.compile(r"([a-z]+)(,[1-9][0-9]*)?")
@@ -35,12 +41,14 @@ _SECRETS = {
 }
 
 
-def _version(version: str) -> Iterator[str]:
-    match = re.fullmatch(r"v(\d+)\.(\d+)\.\d+", version)
-    if not match:
-        yield f"mastodon_version is {version!r}: give a release as its git tag, for example v4.7.3."
-    elif (int(match[1]), int(match[2])) < (4, 3):
-        yield f"mastodon_version is {version}: Mastodon before 4.3 is not supported, choose a newer release."
+def _version(text: str) -> Iterator[str]:
+    try:
+        version = Version.parse(text)
+    except VersionError as error:
+        yield f"mastodon_version: {error}."
+        return
+    if version.series < (4, 3):
+        yield f"mastodon_version is {text}: Mastodon before 4.3 is not supported, choose a newer release."
 
 
 def _network(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -90,6 +98,8 @@ def _environment(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings["extra_environment"].items():
         if name in managed:
             yield f"mastodon_extra_environment: {name} is rendered from another setting; change that one."
+        elif name in NEVER_SET:
+            yield f"mastodon_extra_environment: {name} must not be set: {NEVER_SET[name]}."
         elif problem := line_problem(name, text(value)):
             yield f"mastodon_extra_environment: {problem}."
 

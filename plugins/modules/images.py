@@ -15,8 +15,10 @@ description:
   - From then on the image is wanted with that digest; a tag that means something else now is refused.
   - Asks the registry only for what is not on the host.
   - After a pull it removes other images of the same repositories that no container uses.
+  - Images that were made elsewhere come from a directory in the OCI image layout instead of a registry.
 requirements:
   - the C(docker) command on the host
+  - the C(skopeo) command on the host, for O(layout)
 attributes:
   check_mode:
     support: full
@@ -38,6 +40,16 @@ options:
     description: Digests that the images shall have, whatever this host recorded.
     type: dict
     default: {}
+  made:
+    description: Those of O(images) that are in O(layout) and are never pulled.
+    type: list
+    elements: str
+    default: []
+  layout:
+    description:
+      - Directory in the OCI image layout. Each image is in it by the last part of its repository.
+      - Without it nothing can be loaded; a run that finds all of O(made) on the host does not need it.
+    type: path
   accept_changed:
     description: Take the digests that the tags have now, and record them.
     type: bool
@@ -49,6 +61,13 @@ EXAMPLES = r"""
   vmstio.mastodon.images:
     images: ["ghcr.io/mastodon/mastodon:v4.7.3"]
     record: /etc/mastodon/images.json
+
+- name: Have an image that was made elsewhere
+  vmstio.mastodon.images:
+    images: ["exec.internal/mastodon:v4.7.3_acme.1"]
+    made: ["exec.internal/mastodon:v4.7.3_acme.1"]
+    layout: /var/lib/images/v4.7.3_acme.1
+    record: /etc/mastodon/images.json
 """
 
 RETURN = r"""
@@ -57,17 +76,22 @@ digests:
   returned: success
   type: dict
   sample: {"ghcr.io/mastodon/mastodon:v4.7.3": "sha256:1d6c…"}
+pins:
+  description: What to run for each image, by its digest. In check mode a plain name where that is not known.
+  returned: success
+  type: dict
+  sample: {"ghcr.io/mastodon/mastodon:v4.7.3": "ghcr.io/mastodon/mastodon@sha256:1d6c…"}
 record:
   description: The whole record.
   returned: success
   type: dict
 pulled:
-  description: Images that were pulled.
+  description: Images that were pulled or loaded.
   returned: success
   type: list
   elements: str
 removed:
-  description: Images that were removed, each C(repository@digest).
+  description: Images that were removed, as they were run.
   returned: success
   type: list
   elements: str
@@ -78,7 +102,7 @@ from collections.abc import Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._images import ImagesError, ensure, prune, read_record, write_record
+from ..module_utils._images import ImagesError, Layout, ensure, prune, read_record, write_record
 
 
 def main() -> None:
@@ -87,6 +111,8 @@ def main() -> None:
             "images": {"type": "list", "elements": "str", "required": True},
             "record": {"type": "path", "required": True},
             "expected": {"type": "dict", "default": {}},
+            "made": {"type": "list", "elements": "str", "default": []},
+            "layout": {"type": "path"},
             "accept_changed": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -109,16 +135,18 @@ def main() -> None:
             expected=module.params["expected"],
             accept_changed=module.params["accept_changed"],
             check=module.check_mode,
+            layout=Layout(module.params["layout"], module.params["made"]) if module.params["made"] else None,
         )
         changed_record = result.record != before
         if changed_record and not module.check_mode:
             write_record(path, result.record)
-        removed = [] if module.check_mode or not result.pulled else prune(run, images, result.digests)
+        removed = [] if module.check_mode or not result.pulled else prune(run, images, result.pins)
     except (ImagesError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=bool(result.pulled) or changed_record,
         digests=result.digests,
+        pins=result.pins,
         pulled=result.pulled,
         removed=removed,
         record=result.record,

@@ -28,7 +28,8 @@ ROOT = Path("/opt/mastodon")
 LOCK = Path("/run/mastodon-migrate.lock")
 FIRST_SETUP = ROOT / ".first-setup"
 """There while the first setup is not complete: an interrupted one has tables and lacks its seeds."""
-UNIQUE_URIS = (4, 7)
+UNIQUE_URIS = re.compile(r"\d{14}_\w*unique\w*_accounts_uri\.rb")
+"""The migration after which no two accounts may share a URI (Mastodon 4.7 brings it)."""
 
 
 class MigrateError(Exception):
@@ -78,14 +79,12 @@ def status(release: Path) -> Status:
     return Status(fresh=not done, pre=tuple(sorted(pre - done)), post=tuple(sorted(post - done)))
 
 
-def check_duplicates(version: str, found: Status) -> None:
-    match = re.fullmatch(r"v(\d+)\.(\d+)\.\d+", version)
-    if (
-        not match
-        or (int(match[1]), int(match[2])) < UNIQUE_URIS
-        or found.fresh
-        or not (found.pre or found.post)
-    ):
+def check_duplicates(release: Path, found: Status) -> None:
+    """Before the migration that makes account URIs unique, which the release's own files have or not."""
+    if found.fresh:
+        return
+    files = [path.name for path in release.glob("db/*migrate/*.rb") if UNIQUE_URIS.fullmatch(path.name)]
+    if not {name[:14] for name in files} & {*found.pre, *found.post}:
         return
     column = "select 1 from information_schema.columns where table_name = 'accounts' and column_name = 'uri'"
     if not psql(column):
@@ -96,14 +95,17 @@ def check_duplicates(version: str, found: Status) -> None:
     )
     if pairs:
         raise MigrateError(
-            f"{version} makes account URIs unique, and these belong to several accounts: {'; '.join(pairs)}. "
-            "Merge them first (tootctl maintenance fix-duplicates, with everything stopped)"
+            f"{release.name} makes account URIs unique, and these belong to several accounts: "
+            f"{'; '.join(pairs)}. Merge them first (tootctl maintenance fix-duplicates, with everything "
+            "stopped)"
         )
 
 
 def rails(release: Path, *task: str, skip_post: bool) -> None:
     argv = ["/usr/local/bin/mastodon-run", "--direct", "--release", str(release)]
-    argv += ["--set", f"SKIP_POST_DEPLOYMENT_MIGRATIONS={'true' if skip_post else 'false'}"]
+    if skip_post:
+        # Mastodon asks only whether it is there: `false`, and even an empty value, skip as well.
+        argv += ["--set", "SKIP_POST_DEPLOYMENT_MIGRATIONS=true"]
     argv += ["bundle", "exec", "rails", *task]
     print(f"+ rails {' '.join(task)}", file=sys.stderr, flush=True)
     result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
@@ -118,7 +120,7 @@ def rails(release: Path, *task: str, skip_post: bool) -> None:
 def pre(version: str, *, dry_run: bool) -> dict[str, Any]:
     release = ROOT / "releases" / version
     found = status(release)
-    check_duplicates(version, found)
+    check_duplicates(release, found)
     setup = found.fresh or FIRST_SETUP.exists()
     if not dry_run:
         if setup:

@@ -36,6 +36,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from mastodon_version import Version, VersionError
+
 ROOT = Path(os.environ.get("MASTODON_RELEASE_TEST_ROOT", "/opt/mastodon"))
 SETTINGS = Path(os.environ.get("MASTODON_RELEASE_TEST_SETTINGS", "/etc/mastodon/release.json"))
 USER = "mastodon"
@@ -46,11 +48,11 @@ class ReleaseError(Exception):
     """The release could not be made or may not be; the text says what to do."""
 
 
-def parse(version: str) -> tuple[int, int, int]:
-    match = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", version)
-    if not match:
-        raise ReleaseError(f"{version!r} is not a release; it should look like v4.7.3")
-    return int(match[1]), int(match[2]), int(match[3])
+def parse(version: str) -> Version:
+    try:
+        return Version.parse(version)
+    except VersionError as error:
+        raise ReleaseError(str(error)) from error
 
 
 def current() -> str | None:
@@ -61,22 +63,19 @@ def current() -> str | None:
 
 def check_step(version: str) -> None:
     """Refuse what Mastodon cannot do: a step back, or over a minor version."""
-    running = current()
+    new, running = parse(version), current()
     if running is None:
         return
-    old, new = parse(running), parse(version)
-    if new < old:
+    old = parse(running)
+    if new.is_older_than(old):
         raise ReleaseError(
             f"{running} is deployed and {version} is older. Its code does not know the database as it "
-            "is now: "
-            f"set mastodon_version to {running} or newer"
+            f"is now: set mastodon_version to {running} or newer"
         )
-    if (new[0] == old[0] and new[1] > old[1] + 1) or new[0] > old[0] + 1 or (new[0] > old[0] and new[1] > 0):
-        step = f"v{old[0]}.{old[1] + 1}" if new[0] == old[0] else f"v{old[0] + 1}.0"
+    if series := new.skips_from(old):
         raise ReleaseError(
             f"{running} is deployed and {version} skips a minor version. Upgrade to a release of "
-            f"{step} first "
-            "(or the last minor before it), with its migrations, then go on"
+            f"v{series[0]}.{series[1]} first (or the last minor before it), with its migrations, then go on"
         )
 
 
@@ -85,10 +84,7 @@ class Builder:
         self.settings = settings
         self.version = version
         self.home = ROOT
-        user = pwd.getpwnam(USER) if os.getuid() == 0 else None
-        self.identity: dict[str, Any] = (
-            {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-        )
+        self.identity = self.identity_of_user()
         self.environment = {
             "HOME": str(ROOT),
             "USER": USER,
@@ -111,6 +107,14 @@ class Builder:
                 "npm_config_registry": f"{registry}/",
             }
         self.environment |= settings["environment"]
+
+    @staticmethod
+    def identity_of_user() -> dict[str, Any]:
+        """What makes `subprocess.run` drop root's rights; nothing where there are none to drop."""
+        if os.getuid() != 0:
+            return {}
+        user = pwd.getpwnam(USER)
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
     def run(self, *argv: str, cwd: Path, capture: bool = False) -> str:
         print(f"+ {' '.join(argv)}", file=sys.stderr, flush=True)
@@ -193,12 +197,16 @@ class Builder:
             staging.rename(target)
         return ["node", str(target / "package" / "dist" / "corepack.js")]
 
-    def assets(self, staging: Path) -> None:
+    def yarn(self, *arguments: str, cwd: Path) -> None:
+        """Yarn of the version that package.json in `cwd` names."""
         programs = ROOT / "bin"
         self.directory(programs)
         self.directory(ROOT / ".cache")
-        self.run(*self.corepack(), "enable", "--install-directory", str(programs), "yarn", cwd=staging)
-        self.run("yarn", "install", "--immutable", cwd=staging)
+        self.run(*self.corepack(), "enable", "--install-directory", str(programs), "yarn", cwd=cwd)
+        self.run("yarn", *arguments, cwd=cwd)
+
+    def assets(self, staging: Path) -> None:
+        self.yarn("install", "--immutable", cwd=staging)
         self.run("bundle", "exec", "rails", "assets:precompile", cwd=staging)
         # exec runs neither web nor streaming: what only built the assets can go.
         self.run("rm", "-rf", "node_modules", cwd=staging)
@@ -271,7 +279,7 @@ def prune() -> dict[str, Any]:
             for path in (ROOT / "releases").iterdir()
             if (path / MARKER).exists() and path.name != current()
         ),
-        key=lambda path: parse(path.name),
+        key=lambda path: parse(path.name).order,
         reverse=True,
     )
     running = in_use()
@@ -292,13 +300,25 @@ def check() -> str:
     )
     if result.returncode:
         raise ReleaseError(f"{source} does not answer: {result.stderr.strip()}")
-    tags = {match[1] for match in re.finditer(r"refs/tags/(v\d+\.\d+\.\d+)$", result.stdout, re.MULTILINE)}
-    newer = sorted((tag for tag in tags if parse(tag) > parse(deployed)), key=parse)
+    newer = newer_releases(parse(deployed), re.findall(r"refs/tags/(\S+?)$", result.stdout, re.MULTILINE))
     if not newer:
         return f"{deployed} is the newest release."
-    fixes = [tag for tag in newer if parse(tag)[:2] == parse(deployed)[:2]]
-    hint = f"; {fixes[-1]} has fixes, maybe of security, for the deployed series" if fixes else ""
-    return f"<4>{deployed} is deployed and {newer[-1]} is the newest release{hint}."
+    fixes = [version for version in newer if version.series == parse(deployed).series]
+    hint = f"; {fixes[-1].text} has fixes, maybe of security, for the deployed series" if fixes else ""
+    return f"<4>{deployed} is deployed and {newer[-1].text} is the newest release{hint}."
+
+
+def newer_releases(deployed: Version, tags: list[str]) -> list[Version]:
+    """What of `tags` is newer and of the same fork, oldest first. Release candidates count where one runs."""
+    found = []
+    for tag in tags:
+        try:
+            version = Version.parse(tag)
+        except VersionError:  # a repository has other tags, too
+            continue
+        if version.family == deployed.family and (deployed.is_prerelease or not version.is_prerelease):
+            found.append(version)
+    return sorted((version for version in found if deployed.is_older_than(version)), key=lambda v: v.order)
 
 
 def main() -> int:

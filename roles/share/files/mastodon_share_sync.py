@@ -2,6 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Take the share's current generation into the local copy, whole or not at all.
 
+    mastodon-share-sync                        the generation
+    mastodon-share-sync --fetch PATH TARGET    a folder beside the generations, into a new directory TARGET
+
 Settings (JSON, /etc/mastodon/share-client.json):
 
     transport   nfs: read below `source`; ssh: rsync from `source` (user@host:)
@@ -19,6 +22,7 @@ the journal). 1: there is no copy, or what came was refused; the text says why.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import json
@@ -33,6 +37,8 @@ KEPT = 2
 MANIFEST = "manifest.json"
 TIMEOUT = 20
 """Seconds after which exec counts as gone."""
+FETCH_LIMIT = 1800
+"""Seconds that a folder may take: container images are some hundred megabytes."""
 
 
 class Unreachable(Exception):
@@ -232,14 +238,37 @@ def exec_answers(gone: Path) -> None:
         gone.unlink()
 
 
-def main() -> int:
+def fetch(transport: Transport, path: str, target: Path) -> int:
+    """A folder of the share as it is; who reads it checks it. `target` is there when all of it has come."""
+    transport.limit = FETCH_LIMIT
+    staging = target.with_name(f".{target.name}.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        transport.fetch(f"{path.strip('/')}/", staging)
+    except (Unreachable, Refused) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        say(3, f"{path} of the share could not be fetched: {error}")
+        return 1
+    shutil.rmtree(target, ignore_errors=True)
+    staging.rename(target)
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--fetch", nargs=2, metavar=("PATH", "TARGET"), help="a folder beside the generations"
+    )
+    options = parser.parse_args(arguments)
     root = Path(os.environ.get("MASTODON_SHARE_TEST_ROOT", "/"))
     settings = json.loads((root / "etc/mastodon/share-client.json").read_text())
     copy = root / "etc/mastodon/share"
     gone = root / "run/mastodon-share-unreachable"
     transport: Transport = Nfs(settings) if settings["transport"] == "nfs" else Ssh(settings)
-    copy.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.umask(0o027)
+    if options.fetch:
+        return fetch(transport, options.fetch[0], Path(options.fetch[1]))
+    copy.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.chown(copy, 0, settings["group"])
     with (copy / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -270,4 +299,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

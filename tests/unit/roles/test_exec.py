@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -349,10 +351,44 @@ def test_a_newer_database_is_refused(migrate: ModuleType, monkeypatch: pytest.Mo
 
 
 def test_duplicate_uris_stop_the_upgrade_to_4_7(migrate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = prepare(migrate, monkeypatch, Database(["20250101000000"], ("https://a.test/x|2",)))
-    with pytest.raises(migrate.MigrateError, match=re.escape("https://a.test/x|2")):
-        migrate.pre("v4.7.0", dry_run=False)
+    database = Database(["20250101000000"], ("https://a.test/x|2",))
+    ran = prepare(migrate, monkeypatch, database)
+    unique = "db/post_migrate/20260720104058_add_unique_index_on_accounts_uri.rb"
+    for version in ("v4.7.0", "v4.7.0-rc.1", "v4.7.0+acme.2"):
+        release = migrate.ROOT / "releases" / version
+        if version != "v4.7.0":
+            shutil.copytree(migrate.ROOT / "releases" / "v4.7.0", release)
+        (release / unique).touch()
+        with pytest.raises(migrate.MigrateError, match=re.escape("https://a.test/x|2")):
+            migrate.pre(version, dry_run=False)
     assert ran == []
+    database.done = ["20250101000000", "20250102000000", "20250103000000", "20260720104058"]
+    assert migrate.pre("v4.7.0", dry_run=False)["changed"] is False
+
+
+def test_duplicate_uris_are_nothing_to_a_release_that_allows_them(
+    migrate: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(migrate, monkeypatch, Database(["20250101000000"], ("https://a.test/x|2",)))
+    assert migrate.pre("v4.7.0", dry_run=False)["changed"] is True
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_migrations_are_skipped_by_a_variable_that_is_there_or_not(
+    program: Program, monkeypatch: pytest.MonkeyPatch, *, skip: bool
+) -> None:
+    """Mastodon 4.5 to 4.7 ask `ENV['SKIP_POST_DEPLOYMENT_MIGRATIONS']` alone: `false` would skip as well."""
+    module = program("exec/mastodon_migrate")
+    called: list[list[str]] = []
+
+    def run(argv: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        called.append(argv)
+        return subprocess.CompletedProcess(argv, 0)
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    module.rails(Path("/opt/mastodon/releases/v4.7.0"), "db:migrate", skip_post=skip)
+    words = [word for word in called[0] if "SKIP_POST" in word]
+    assert words == (["SKIP_POST_DEPLOYMENT_MIGRATIONS=true"] if skip else [])
 
 
 def test_an_incomplete_release_is_named(migrate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

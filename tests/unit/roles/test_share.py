@@ -330,7 +330,7 @@ def _look(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> Callable[[], tuple[int, str]]:
+) -> Callable[..., tuple[int, str]]:
     """The program as a worker runs it: exit code, and what it says."""
     host = tmp_path / "host"
     (host / "etc/mastodon").mkdir(parents=True)
@@ -339,7 +339,7 @@ def _look(
     (host / "etc/mastodon/share-client.json").write_text(json.dumps(settings))
     monkeypatch.setenv("MASTODON_SHARE_TEST_ROOT", str(host))
     monkeypatch.setattr(syncer.os, "umask", lambda _: 0)  # this process is the tests'
-    return lambda: (syncer.main(), capfd.readouterr().err)
+    return lambda *arguments: (syncer.main(list(arguments)), capfd.readouterr().err)
 
 
 @pytest.mark.usefixtures("as_root")
@@ -371,3 +371,23 @@ def test_exec_gone_is_said_once_and_so_is_its_return(
         assert "b has not the checksum of the manifest" in said
     publish(publisher, root, a="2", b="2")
     assert look() == (0, f"<5>took generation {(root / 'current').readlink().name}: a, b\n")
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_folder_beside_the_generations_is_fetched_whole_or_not_at_all(
+    look: Callable[..., tuple[int, str]], root: Path, tmp_path: Path
+) -> None:
+    source = root / "images/v4.7.3/blobs"
+    source.mkdir(parents=True)
+    (source / "a").write_text("1")
+    target = tmp_path / "images"
+    assert look("--fetch", "images/v4.7.3", str(target)) == (0, "")
+    assert (target / "blobs/a").read_text() == "1"
+    (source / "a").write_text("2")
+    assert look("--fetch", "images/v4.7.3", str(target))[0] == 0
+    assert (target / "blobs/a").read_text() == "2"
+    code, said = look("--fetch", "images/v4.8.0", str(target))
+    assert code == 1
+    assert "images/v4.8.0 of the share could not be fetched" in said
+    assert (target / "blobs/a").read_text() == "2"
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []

@@ -46,9 +46,9 @@ def test_good_settings_have_no_problem() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"version": "4.7.3"}, "mastodon_version is '4.7.3': give a release as its git tag"),
-        ({"version": "v4.7"}, "give a release as its git tag"),
-        ({"version": "latest"}, "give a release as its git tag"),
+        ({"version": "4.7.3"}, "mastodon_version: '4.7.3' is not a release's git tag"),
+        ({"version": "v4.7"}, "is not a release's git tag"),
+        ({"version": "latest"}, "it should look like v4.7.3, v4.7.0-rc.1 or, of a fork, v4.7.3+glitch.2"),
         ({"version": "v4.2.9"}, "before 4.3 is not supported"),
         ({"domains": ["https://social.example"]}, "is not a domain name"),
         ({"domains": ["Social.Example"]}, "write it in lower case"),
@@ -66,6 +66,10 @@ def test_good_settings_have_no_problem() -> None:
         ({"secrets": {"vapid_private_key": "A" * 43}}, "are a pair; give both or neither"),
         ({"extra_environment": {"LOCAL_DOMAIN": "x"}}, "LOCAL_DOMAIN is rendered from another setting"),
         ({"extra_environment": {"SECRET_KEY_BASE": "x"}}, "SECRET_KEY_BASE is rendered from another setting"),
+        (
+            {"extra_environment": {"SKIP_POST_DEPLOYMENT_MIGRATIONS": ""}},
+            "must not be set: whatever its value",
+        ),
         ({"extra_environment": {"3_BUCKET": "x"}}, "'3_BUCKET' is not a name of an environment variable"),
         ({"environment": {"common": {"DB_PASS": "a'b"}}}, "DB_PASS holds the character '"),
         ({"exec_hosts": []}, "0 hosts in group exec (none)"),

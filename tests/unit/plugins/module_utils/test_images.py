@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.vmstio.mastodon.plugins.module_utils._images import (
     ImagesError,
+    Layout,
     Result,
     ensure,
     prune,
@@ -140,12 +143,13 @@ def test_old_images_go_and_those_in_use_stay() -> None:
 
     def engine(argv: Sequence[str]) -> tuple[int, str, str]:
         if argv[1:3] == ["image", "ls"]:
-            return 0, "\n".join(f"{NAME}@{digest}" for digest in (OLD, NEW, other, "<none>")), ""
+            names = [f"{NAME}@{digest}" for digest in (OLD, NEW, other, "<none>")]
+            return 0, "\n".join([*names, f"{NAME}:v4.7.3"]), ""
         assert argv[1:3] == ["image", "rm"]
         removals.append(argv[-1])
         return (1 if argv[-1].endswith(OLD) else 0), "", "conflict: image is being used by running container"
 
-    assert prune(engine, [IMAGE], {IMAGE: NEW}) == [f"{NAME}@{other}"]
+    assert prune(engine, [IMAGE], {IMAGE: f"{NAME}@{NEW}"}) == [f"{NAME}@{other}"]
     assert removals == [f"{NAME}@{OLD}", f"{NAME}@{other}"]
 
 
@@ -167,3 +171,105 @@ def test_a_registry_without_digests() -> None:
 
     with pytest.raises(ImagesError, match="but the registry named no digest: v4"):
         ensure(odd, [IMAGE], {}, expected={}, accept_changed=False, check=False)
+
+
+# Images that were made elsewhere
+
+MADE = "exec.internal/mastodon:v4.7.3_acme.1"
+
+
+def layout(folder: Path, content: bytes = b'{"schemaVersion": 2}') -> tuple[Layout, str]:
+    """An OCI image layout with one image; the digest of its manifest."""
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    blob = folder / "blobs/sha256" / digest[7:]
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(content)
+    entry = {"digest": digest, "annotations": {"org.opencontainers.image.ref.name": "mastodon"}}
+    (folder / "index.json").write_text(json.dumps({"manifests": [entry]}))
+    return Layout(str(folder), [MADE]), digest
+
+
+class Loader:
+    """A host that loads images; `present` are the names that it has."""
+
+    def __init__(self) -> None:
+        self.present: set[str] = set()
+        self.called: list[str] = []
+
+    def __call__(self, argv: Sequence[str]) -> tuple[int, str, str]:
+        self.called.append(" ".join(argv[:3]))
+        if argv[:2] == ["skopeo", "copy"]:
+            self.archive = argv[-1].split(":", 2)[2]
+        elif argv[:2] == ["docker", "load"]:
+            self.present.add(self.archive)
+        else:
+            assert argv[:3] == ["docker", "image", "inspect"]
+            return (0 if argv[-1] in self.present else 1), "", ""
+        return 0, "", ""
+
+
+def load(engine: Loader, made: Layout, record: dict[str, str], **options: Any) -> Result:
+    arguments: dict[str, Any] = {"expected": {}, "accept_changed": False, "check": False, **options}
+    return ensure(engine, [MADE], record, layout=made, **arguments)
+
+
+def test_what_was_made_is_loaded_once_and_run_by_its_digest(tmp_path: Path) -> None:
+    made, digest = layout(tmp_path)
+    engine = Loader()
+    first = load(engine, made, {}, expected={MADE: digest})
+    assert first.pulled == [MADE]
+    assert first.record == {MADE: digest}
+    assert first.pins == {MADE: f"exec.internal/mastodon:sha256-{digest[7:]}"}
+    again = load(engine, Layout(None, [MADE]), first.record, accept_changed=True)
+    assert (again.pulled, again.pins) == ([], first.pins)
+    assert engine.called.count("docker load --quiet") == 1
+    assert list(tmp_path.glob(".load-*")) == []
+
+
+def test_another_image_than_exec_recorded_is_refused(tmp_path: Path) -> None:
+    made, _ = layout(tmp_path)
+    with pytest.raises(ImagesError, match=f"exec recorded {OLD}: it was made anew"):
+        load(Loader(), made, {}, expected={MADE: OLD})
+
+
+def test_a_damaged_layout_is_refused(tmp_path: Path) -> None:
+    made, digest = layout(tmp_path)
+    (tmp_path / "blobs/sha256" / digest[7:]).write_bytes(b"{}")
+    with pytest.raises(ImagesError, match="the manifest of mastodon is damaged"):
+        load(Loader(), made, {})
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(ImagesError, match="has no image mastodon"):
+        load(Loader(), made, {})
+
+
+def test_without_a_layout_it_is_said_that_one_is_missing() -> None:
+    with pytest.raises(ImagesError, match="is not on this host: name the layout"):
+        load(Loader(), Layout(None, [MADE]), {})
+
+
+def test_a_check_loads_nothing() -> None:
+    engine = Loader()
+    found = load(engine, Layout(None, [MADE]), {}, expected={MADE: OLD}, check=True)
+    assert found.pulled == [MADE]
+    assert found.pins == {MADE: f"exec.internal/mastodon:sha256-{'a' * 64}"}
+    assert engine.called == ["docker image inspect"]
+
+
+def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    made, _ = layout(tmp_path)
+
+    def broken(argv: Sequence[str]) -> tuple[int, str, str]:
+        return 1, "", "layer sha256:1: checksum mismatch\n"
+
+    with pytest.raises(ImagesError, match=f"cannot load {MADE}: layer sha256:1: checksum mismatch"):
+        ensure(broken, [MADE], {}, expected={}, accept_changed=False, check=False, layout=made)
+
+
+def test_loaded_images_of_other_releases_go() -> None:
+    names = [f"exec.internal/mastodon:sha256-{letter * 64}" for letter in "ab"]
+
+    def engine(argv: Sequence[str]) -> tuple[int, str, str]:
+        listing = [*names, "exec.internal/mastodon@<none>", "exec.internal/mastodon:by-hand"]
+        return 0, "\n".join(listing) if argv[2] == "ls" else "", ""
+
+    assert prune(engine, [MADE], {MADE: names[1]}) == [names[0]]

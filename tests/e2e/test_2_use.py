@@ -133,3 +133,10 @@ def test_protocol_is_the_clients(instance: Instance) -> None:
 
 def test_every_worker_serves(converged: TestLab, instance: Instance) -> None:
     until(lambda: served_by(converged, instance.address) == set(WORKERS), 60)
+
+
+def test_nothing_fails_under_load(converged: TestLab) -> None:
+    done = converged("load", "--seconds", "5", "--users", "1", "--streams", "2").must_succeed()
+    report = json.loads(done.output[done.output.index("{") :])
+    assert report["assets"]["asked"] > report["pages"]["asked"] >= 5
+    assert report["streams"]["brought"] == 2 * report["statuses"]["asked"] == 2

@@ -111,7 +111,7 @@ class Web:
         self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.tls.load_cert_chain(served.certificate, served.key)
         self.answer = answer
-        self.connections = 0
+        self.connections = self.cookies = 0
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -124,8 +124,12 @@ class Web:
                 if answer is None:
                     await asyncio.sleep(0.5)
                     break
+                self.cookies += "\r\ncookie:" in head.lower()
                 status, body = answer
-                writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+                writer.write(
+                    f"HTTP/1.1 {status} X\r\nSet-Cookie: session=1; path=/\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+                )
         writer.close()
 
     async def under(self, seconds: float, *, rate: float, streams: int = 0) -> dict[str, Any]:
@@ -156,6 +160,7 @@ def test_a_file_that_a_worker_lacks_is_counted(tmp_path: Path) -> None:
     assert report["examples"][0].endswith("GET /packs/new.js: 404")
     # A page and its files come by connections of their own, so that they may meet different workers.
     assert web.connections == sum(asked.values())
+    assert web.cookies == 0
 
 
 def test_who_comes_next_does_not_wait(tmp_path: Path) -> None:

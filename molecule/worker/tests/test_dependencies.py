@@ -17,7 +17,7 @@ from websockets.exceptions import WebSocketException
 
 from lab.cloud import CloudError
 from lab.config import Lab
-from lab.instance import Instance, Stream, streamed
+from lab.instance import Instance, Refused, Stream, streamed
 from lab.runtime import Runtime
 from tests.visitor import Visitor, health
 
@@ -109,7 +109,7 @@ class Worker:
             try:
                 self.use()
                 break
-            except (httpx.HTTPError, OSError, WebSocketException) as error:
+            except (httpx.HTTPError, OSError, WebSocketException, Refused) as error:
                 if time.monotonic() > started + PATIENCE:
                     pytest.fail(f"still after {PATIENCE} s: {error!r}")
                 time.sleep(1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,16 +22,19 @@ from rich.console import Console
 from rich.table import Table
 
 from lab import made_images, secret
+from lab.accounts import ADMIN, log_in
 from lab.cloud import CloudError
 from lab.config import REPOSITORY, Lab
 from lab.converge import converge, environment
 from lab.docker_cloud import LABEL_PUBLIC
-from lab.engine import LabError, connect
+from lab.engine import LabError, connect, containers
 from lab.images import Images
+from lab.instance import Instance
+from lab.load import Load, User
 from lab.origin import OFFICIAL, STAND_IN, Origin
 from lab.parts import DOMAIN
 from lab.progress import Progress, clock
-from lab.prove import ADMIN, prove
+from lab.prove import prove
 from lab.provision import DEFAULT_DROPLETS, IMAGE, Provisioner, parse_droplets
 from lab.runtime import Row, Runtime
 from lab.standin import StandinError
@@ -344,6 +349,56 @@ def fault(lab: Lab, name: str, action: str, rule: str) -> None:
         raise LabError(f"emulator {name} refused: {response.text}")
     if response.content:
         click.echo(json.dumps(response.json(), indent=2))
+
+
+@main.command("load")
+@click.option("--seconds", default=60, show_default=True, type=click.IntRange(1, 7200))
+@click.option(
+    "--rate",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 50),
+    help="Pages a second, each with all its files.",
+)
+@click.option(
+    "--users",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 10),
+    help="Accounts that read by the API and post, each as often as Mastodon allows.",
+)
+@click.option(
+    "--streams",
+    default=4,
+    show_default=True,
+    type=click.IntRange(0, 100),
+    help="WebSockets, open all the time.",
+)
+@click.pass_obj
+@_plainly
+def load_command(lab: Lab, seconds: int, rate: float, users: int, streams: int) -> None:
+    """Visit the instance steadily, and report what failed, as JSON.
+
+    Ctrl-C ends it early, with the report. Exit code 3: something was not well.
+    """
+    balancers = containers(connect(), lab.name, "load-balancer")
+    if not balancers:
+        raise LabError(f"lab {lab.name!r} is down: `lab up` starts it")
+    with Instance(DOMAIN, balancers[0].labels[LABEL_PUBLIC], lab.ca) as instance:
+        click.echo(f"{users} users log in", err=True)
+        tokens = [log_in(lab, instance, f"load_{number}") for number in range(1, users + 1)]
+
+        async def run() -> dict[str, Any]:
+            load = Load(instance, [User(token) for token in tokens], rate=rate, streams=streams)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, load.stop)
+            click.echo(f"load for {seconds} s", err=True)
+            return await load.run(seconds)
+
+        report = asyncio.run(run())
+    click.echo(json.dumps(report, indent=2))
+    if report["ill"]:
+        raise SystemExit(3)
 
 
 def _trust(lab: Lab) -> Any:

@@ -1,10 +1,16 @@
-"""The whole instance in a lab of its own (`e2e`), as `make lab` makes it, and hands to work on it."""
+"""The whole instance in a lab of its own (`e2e`), as `make lab` makes it, and hands to work on it.
+
+With $E2E_LAB the tests run on the lab of that name instead, which is up and converged: they leave it as it
+was. They ask for nothing that Mastodon itself does not have.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,12 +23,14 @@ import pytest
 
 from lab.config import Lab
 from lab.instance import Instance
+from lab.managed_databases import FILES, POSTGRES_PORT, VALKEY_PORT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
 WORKERS = ("vmst-worker-1", "vmst-worker-2", "vmst-worker-3")
 HOSTS = ("vmst-exec", *WORKERS)
 DOMAIN = "social.test"
+EXISTING = os.environ.get("E2E_LAB", "")
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,10 @@ def run(*command: str | Path, env: dict[str, str] | None = None, stdin: str | No
 
 
 class TestLab:
-    """The lab `e2e`: its commands, its droplets, its instance."""
+    """The lab: its commands, its droplets, its instance."""
 
     __test__ = False
-    settings = Lab.load("e2e")
+    settings = Lab.load(EXISTING or "e2e")
 
     def __call__(self, *arguments: str) -> Run:
         return run(BIN / "lab", "--name", self.settings.name, *arguments)
@@ -82,6 +90,25 @@ class TestLab:
     def ssh(self, droplet: str, command: str) -> Run:
         """A shell command as root on a droplet."""
         return self("ssh", droplet, "--", command)
+
+    def server(self, name: str, command: str, stdin: str = "") -> str:
+        """What a shell command prints in the container of a managed database, where passwords lie."""
+        container = next(row["container"] for row in status(self) if row["name"] == name)
+        return run("docker", "exec", "-i", container, "sh", "-c", command, stdin=stdin).must_succeed().output
+
+    def sql(self, query: str) -> list[str]:
+        """Rows of Mastodon's database, columns separated by `|`."""
+        user = "setpriv --reuid=postgres --regid=postgres --init-groups"
+        psql = f"{user} psql -h /var/run/postgresql -p {POSTGRES_PORT} -XqAt -v ON_ERROR_STOP=1 mastodon"
+        return self.server("vmst-pg-postgres", psql, query).splitlines()
+
+    def valkey(self, *command: str) -> list[str]:
+        """Lines that a command of Valkey answers."""
+        client = (
+            f"REDISCLI_AUTH=$(sed -n 's/^requirepass //p' {FILES}/valkey.conf) valkey-cli --tls"
+            f" --cacert {FILES}/ca.crt -p {VALKEY_PORT} --raw"
+        )
+        return self.server("vmst-valkey", f"{client} {shlex.join(command)}").splitlines()
 
     @property
     def inventory(self) -> Path:
@@ -93,26 +120,29 @@ class TestLab:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[TestLab]:
-    """$KEEP_LAB goes on with the lab of the run before, and leaves it for the next."""
     lab = TestLab()
-    keep = bool(os.environ.get("KEEP_LAB"))
-    if not keep:
+    if not EXISTING:
         lab("down").must_succeed()
     yield lab
-    if not keep:
+    if not EXISTING:
         lab("down").must_succeed()
 
 
 @pytest.fixture(scope="session")
 def fresh_droplets(lab: TestLab) -> TestLab:
     """Everything an admin has before the first converge."""
+    if EXISTING:
+        pytest.skip(f"the droplets of lab {EXISTING!r} are converged")
     lab("up", "--no-converge").must_succeed()
     return lab
 
 
 @pytest.fixture(scope="session")
-def converged(fresh_droplets: TestLab) -> TestLab:
+def converged(request: pytest.FixtureRequest, lab: TestLab) -> TestLab:
     """The instance, by `lab up`; the first attempt is killed half-way, without a chance to clean up."""
+    if EXISTING:
+        return lab
+    fresh_droplets: TestLab = request.getfixturevalue("fresh_droplets")
     killed = subprocess.Popen(
         [BIN / "lab", "--name", fresh_droplets.settings.name, "up"],
         cwd=ROOT,
@@ -138,6 +168,23 @@ def status(lab: TestLab) -> list[dict[str, str]]:
     """The rows of `lab status`. Its exit code is not looked at: a test may have made something ill."""
     rows: list[dict[str, str]] = json.loads(lab("status", "--json").output)
     return rows
+
+
+def jobs(lab: TestLab, droplet: str, since: float = 0) -> set[str]:
+    """Classes of the background jobs that the Sidekiqs of a droplet have done."""
+    journal = f"journalctl --unit 'mastodon-sidekiq*' --output cat --since @{since:.6f}"
+    done = lab.ssh(droplet, journal).must_succeed().output
+    return set(re.findall(r" class=(\S+) .* INFO: done$", done, re.MULTILINE))
+
+
+def served_by(lab: TestLab, address: str) -> set[str]:
+    """The workers whose web answers visitors of the load balancer, each with a connection of its own."""
+    path = f"/auth/sign_in?{secrets.token_hex(8)}"  # no cache has it
+    for _ in range(12):
+        with Instance(DOMAIN, address, lab.settings.ca) as visitor:
+            visitor.request("GET", path).raise_for_status()
+    count = f"grep --count --fixed-strings 'GET {path} ' /var/log/nginx/access.log"
+    return {worker for worker in WORKERS if int(lab.ssh(worker, count).output)}
 
 
 def load_balancer_address(lab: TestLab) -> str:

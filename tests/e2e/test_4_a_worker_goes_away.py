@@ -18,7 +18,7 @@ def answers(lab: TestLab, address: str) -> bool:
     """Whether a new visitor is served."""
     try:
         with Instance(DOMAIN, address, lab.settings.ca) as visitor:
-            return visitor.request("GET", "/api/v2/instance", timeout=5).status_code == 200
+            return visitor.request("GET", "/auth/sign_in", timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -18,13 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import secret
-from lab.instance import Instance, next_event
+from lab.accounts import log_in
+from lab.instance import Instance, streamed
 from lab.pki import Authority
-from lab.prove import ADMIN
 from tests.visitor import Visitor, health
 
-from .conftest import BIN, DOMAIN, HOSTS, WORKERS, TestLab, run, status, until
+from .conftest import BIN, DOMAIN, HOSTS, WORKERS, TestLab, run, served_by, status, until
 from .test_4_a_worker_goes_away import members_up
 
 LIMIT = 240
@@ -128,7 +127,7 @@ def serves(lab: TestLab, worker: str) -> bool:
     """Whether a worker answers the load balancer and a visitor."""
     try:
         well = health(private_address(lab, worker))[0] == 200
-        return well and visitor(lab, worker).get("/api/v1/timelines/public").status == 200
+        return well and visitor(lab, worker).get("/auth/sign_in").status == 200
     except (OSError, HTTPException):
         return False
 
@@ -148,16 +147,6 @@ def first_of(chain: str) -> str:
     return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(chain[: chain.index(end) + len(end)]))
 
 
-def hosts_behind(lab: TestLab, address: str, token: str) -> set[str]:
-    """The workers whose web answered visitors of the load balancer, each with a connection of its own."""
-    found = set()
-    for _ in range(12):
-        with Instance(DOMAIN, address, lab.settings.ca) as client:
-            answer = client.request("GET", "/api/v1/standin/session", token=token).raise_for_status()
-        found.add(answer.json()["process"].split(":")[0])
-    return found
-
-
 def assert_all_serve(lab: TestLab, instance: Instance) -> None:
     assert members_up(lab) == set(WORKERS)
     assert {worker for worker in WORKERS if serves(lab, worker)} == set(WORKERS)
@@ -166,7 +155,7 @@ def assert_all_serve(lab: TestLab, instance: Instance) -> None:
 
 @pytest.fixture(scope="module")
 def token(converged: TestLab, instance: Instance) -> str:
-    return instance.log_in(f"{ADMIN}@{DOMAIN}", secret.load(converged.settings.state)["admin_password"])
+    return log_in(converged.settings, instance)
 
 
 @pytest.fixture(scope="module")
@@ -199,20 +188,20 @@ class TestExecIsOff:
 
         until(all_said_it, LIMIT)
         assert copies(converged) == {published.number}
-        assert hosts_behind(converged, instance.address, token) == set(WORKERS)
+        assert served_by(converged, instance.address) == set(WORKERS)
         # A post comes back through the stream: sidekiq and streaming do their work as well.
         with instance.stream(token) as stream:
             post = instance.post(token, f"exec is off {secrets.token_hex(4)}")
-            assert next_event(stream, "update")["id"] == post["id"]
+            streamed(stream, post["id"])
 
     def test_one_reboots_meanwhile_and_none_says_it_twice(
-        self, converged: TestLab, instance: Instance, published: Published, token: str, off_since: float
+        self, converged: TestLab, instance: Instance, published: Published, off_since: float
     ) -> None:
         worker = WORKERS[-1]
         since = dict.fromkeys(WORKERS, off_since) | {worker: time.time()}
         converged("droplet", "reboot", worker).must_succeed()
         until(lambda: serves(converged, worker) and worker in members_up(converged), LIMIT)
-        until(lambda: hosts_behind(converged, instance.address, token) == set(WORKERS), LIMIT)
+        until(lambda: served_by(converged, instance.address) == set(WORKERS), LIMIT)
         assert copy_of(converged, worker) == published.number
 
         def all_looked_again() -> bool:

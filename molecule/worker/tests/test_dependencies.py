@@ -14,11 +14,10 @@ import docker
 import httpx
 import pytest
 from websockets.exceptions import WebSocketException
-from websockets.sync.connection import Connection
 
 from lab.cloud import CloudError
 from lab.config import Lab
-from lab.instance import Instance, next_event
+from lab.instance import Instance, Refused, Stream, streamed
 from lab.runtime import Runtime
 from tests.visitor import Visitor, health
 
@@ -90,7 +89,7 @@ class Worker:
     visitor: Visitor
     instance: Instance
     token: str
-    websocket: Connection
+    websocket: Stream
     """Open all the time."""
     shell: Callable[..., str]
     members: Callable[[], dict[str, str]]
@@ -98,8 +97,7 @@ class Worker:
     def use(self) -> None:
         """A status goes through web, both databases, sidekiq and streaming. Raises what went wrong."""
         posted = self.instance.post(self.token, f"hello {time.time_ns()}")
-        while next_event(self.websocket, "update", timeout=5)["id"] != posted["id"]:
-            pass
+        streamed(self.websocket, posted["id"], timeout=5)
         # Who comes now is let in, too: streaming asks PostgreSQL for that.
         with self.instance.stream(self.token):
             pass
@@ -111,7 +109,7 @@ class Worker:
             try:
                 self.use()
                 break
-            except (httpx.HTTPError, OSError, WebSocketException) as error:
+            except (httpx.HTTPError, OSError, WebSocketException, Refused) as error:
                 if time.monotonic() > started + PATIENCE:
                     pytest.fail(f"still after {PATIENCE} s: {error!r}")
                 time.sleep(1)

@@ -158,7 +158,7 @@ def debian(packages: set[str], target: Path) -> None:
         # The host's sources and proxy are of no use in it: it has no apt.
         'rm -rf "$1/etc/apt"',
         f'chroot "$1" groupadd --gid {UID} mastodon',
-        f'chroot "$1" useradd --system --no-log-init --uid {UID} --gid {UID} --home-dir {HOME} --create-home mastodon',
+        f'chroot "$1" useradd --system --no-log-init --uid {UID} --gid {UID} -m --home-dir {HOME} mastodon',
         f'ln -s {HOME} "$1/mastodon"',
         f'chown {user} "$1{HOME}"',
     ]

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from lab import cli
+from lab import cli, config
+from lab.docker_cloud import LABEL_PUBLIC
 from lab.engine import LabError
+from lab.load import Load
+from lab.pki import Authority
 from lab.runtime import Row
 
 
@@ -104,3 +111,51 @@ def test_rules_are_for_emulators(name: str) -> None:
     done = run("fault", name, "set", "[]")
     assert done.exit_code == 1
     assert "digitalocean" in done.output
+
+
+class Loaded:
+    """In place of a load: what it was asked for; it waits until it is stopped, and reports `ill`."""
+
+    ill = 0
+    asked: dict[str, Any]
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        balancer = SimpleNamespace(labels={LABEL_PUBLIC: "127.0.0.1"})
+        monkeypatch.setattr(config, "REPOSITORY", tmp_path)
+        Authority.open(tmp_path / ".lab" / "lab" / "pki", "test")
+        monkeypatch.setattr(cli, "connect", lambda: None)
+        monkeypatch.setattr(cli, "containers", lambda *_: [balancer])
+        monkeypatch.setattr(cli, "log_in", lambda lab, instance, name: f"token of {name}")
+        loaded = self
+
+        class Replaced(Load):
+            async def run(self, seconds: float) -> dict[str, Any]:
+                tokens = [user.token for user in self._users]
+                loaded.asked = {"seconds": seconds, "tokens": tokens, "streams": len(self._watchers)}
+                os.kill(os.getpid(), signal.SIGINT)
+                await self._stop.wait()
+                return {"ill": loaded.ill}
+
+        monkeypatch.setattr(cli, "Load", Replaced)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Loaded:
+    return Loaded(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(("ill", "code"), [(0, 0), (1, 3)])
+def test_a_load_that_is_interrupted_reports_as_well(loaded: Loaded, ill: int, code: int) -> None:
+    loaded.ill = ill
+    done = run("load", "--seconds", "600", "--users", "2", "--streams", "5")
+    assert done.exit_code == code, done.output
+    assert json.loads(done.stdout) == {"ill": ill}
+    assert loaded.asked == {"seconds": 600, "tokens": ["token of load_1", "token of load_2"], "streams": 5}
+
+
+def test_no_load_without_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "connect", lambda: None)
+    monkeypatch.setattr(cli, "containers", lambda *_: [])
+    done = run("load")
+    assert done.exit_code == 1
+    assert "lab up" in done.output

@@ -72,7 +72,7 @@ def variables(
         "exec_gem_source": f"https://{mirror}/gems/",
         # Debian's Node, and the libraries that the stand-in's gems are linked with: it builds nothing native.
         "exec_node_repository": "",
-        "exec_packages": ["libgumbo3", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
+        "exec_packages": ["libgumbo3", "libjemalloc2", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
         "mastodon_instance": INSTANCE,
         "mastodon_local_domain": DOMAIN,
         "mastodon_private_network": str(lab.private),

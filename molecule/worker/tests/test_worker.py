@@ -21,9 +21,9 @@ import httpx
 import pytest
 
 from lab.config import Lab
-from lab.engine import containers
 from lab.instance import Instance
 from lab.load import assets
+from lab.runtime import Runtime
 from tests.media import picture, stored
 from tests.scanner import open_ports
 from tests.visitor import Visitor, ask, health
@@ -304,7 +304,7 @@ def test_compiled_code_is_the_images_and_read_only(shell: Shell, host: Any, name
 
 
 def test_compiled_code_of_an_image_is_what_its_containers_see(shell: Shell, host: Any) -> None:
-    """An image as official ones are: compiled code below the directory that is hidden by the temporary one."""
+    """An image as the official ones: compiled code below the directory for temporary files."""
     image = shell("docker", "inspect", "--format={{.Config.Image}}", "mastodon-web")
     target = "/var/cache/mastodon/code/test"
     shell(
@@ -505,17 +505,14 @@ def test_a_tunnel_that_ends_at_once_is_named(shell: Shell, host: Any) -> None:
 def test_a_worker_without_a_database_serves_no_page(
     shell: Shell, host: Any, lab: Lab, variables: dict[str, Any]
 ) -> None:
-    """Its processes are well, and so is /health; with everything drained it is no other."""
-    poolers = [c for c in containers(docker.from_env(), lab.name) if c.name.endswith("-pgbouncer")]
-    assert poolers
-    for pooler in poolers:
-        pooler.pause()
+    """Its processes are well, and so is /health."""
+    pooler = Runtime(docker.from_env(), lab).resolve("vmst-pg-pgbouncer")
+    pooler.pause()
     try:
         assert health(variables["do_private_ipv4"])[0] == 200
         code, said, seconds = started(host, limit=1)
     finally:
-        for pooler in poolers:
-            pooler.unpause()
+        pooler.unpause()
     assert code == 1
     assert f"mastodon-web: a page of {variables['mastodon_local_domain']}" in said
     assert seconds < 40

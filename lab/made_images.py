@@ -15,11 +15,13 @@ from lab.images import SERVICES, scratch
 from lab.parts import INSTANCE
 from lab.runtime import Runtime
 
+MADE = f"{IMAGE_PREFIX}/made"
+"""What the names of these images begin with."""
 _SHARED = "/srv/mastodon/share/images"
 
 
 def take(client: docker.DockerClient, lab: Lab, say: Callable[[str], None]) -> list[str]:
-    """Their names here, `vmstio-lab/made-mastodon:TAG` and `...-streaming:TAG`. Raises LabError."""
+    """Their names here, `vmstio-lab/made/mastodon:TAG` and `...-streaming:TAG`. Raises LabError."""
     droplet = Runtime(client, lab).resolve(f"{INSTANCE}-exec").name
     taken = []
     with tempfile.TemporaryDirectory(dir=scratch(lab.cache)) as folder:
@@ -27,7 +29,7 @@ def take(client: docker.DockerClient, lab: Lab, say: Callable[[str], None]) -> l
         layouts = sorted(path for path in Path(folder, "images").iterdir() if (path / "index.json").exists())
         for layout in layouts:
             for name in ("mastodon", "mastodon-streaming"):
-                target = f"{IMAGE_PREFIX}/made-{name}:{layout.name}"
+                target = f"{MADE}/{name}:{layout.name}"
                 say(target)
                 archive = Path(folder, "image.tar")
                 archive.unlink(missing_ok=True)

@@ -466,7 +466,7 @@ def test_containers_that_end_at_once_are_all_named(shell: Shell, host: Any, lab:
         shell("sh", "-c", f"printf '%s' \"$0\" > /etc/systemd/system/{name}.service.d/test.conf", override)
     try:
         shell("systemctl", "daemon-reload")
-        host.run("systemctl restart %s", " ".join(CONTAINERS))
+        host.run(f"systemctl restart {' '.join(CONTAINERS)}")
         for pause in (0, 0.7, 1.9):
             time.sleep(pause)
             code, said, seconds = started(host)

@@ -19,10 +19,17 @@ Dotenv.load(*%W(.env.#{Rails.env}.local .env.local .env.#{Rails.env} .env).map {
 
 require_relative '../lib/mastodon/version'
 require_relative '../lib/mastodon/redis_configuration'
+require_relative '../lib/mastodon/cross_origin'
+require_relative '../lib/mastodon/public_files'
 
 module Mastodon
   class Application < Rails::Application
     config.load_defaults 7.2
+
+    config.public_file_server.enabled = false
+    config.middleware.insert_before 0, Mastodon::CrossOrigin
+    config.middleware.use Mastodon::PublicFiles if ENV['RAILS_SERVE_STATIC_FILES'] == 'true'
+    config.session_store :cookie_store, key: '_mastodon_session', secure: Rails.env.production?, same_site: :lax
 
     config.active_job.queue_adapter = :sidekiq
     config.action_mailer.deliver_later_queue_name = 'mailers'

@@ -28,7 +28,7 @@ redis.on('error', (err) => log('error', 'Redis Client Error!', { err: err.messag
 
 // Redis channel -> set of callbacks.
 const subscriptions = new Map();
-const counters = { connected: 0, messages: 0 };
+const counters = { connected: 0, events: 0, messages: 0, sent: 0 };
 
 redis.on('message', (channel, message) => {
   counters.messages += 1;
@@ -79,27 +79,49 @@ async function authenticate(request, query) {
   return { accountId: rows[0].account_id };
 }
 
-function channelOf(stream, { accountId }) {
+// The stream that a path below /api/v1/streaming/ names; undefined if it is none.
+function streamOf(pathname) {
+  const name = /^\/api\/v1\/streaming\/(user|user\/notification|(?:public|hashtag)(?:\/local)?|public\/remote|direct|list)$/.exec(pathname)?.[1];
+  return name?.replace('/', ':');
+}
+
+// The Redis channel behind a stream.
+function channelOf(stream, { accountId }, { tag, list }) {
   switch (stream) {
   case 'public':
-    return 'timeline:public';
   case 'public:local':
-    return 'timeline:public:local';
+  case 'public:remote':
+    return `timeline:${stream}`;
   case 'user':
     return `timeline:${accountId}`;
+  case 'user:notification':
+    return `timeline:${accountId}:notifications`;
+  case 'direct':
+    return `timeline:direct:${accountId}`;
+  case 'hashtag':
+  case 'hashtag:local':
+    if (!tag) throw new Refused(400, 'Missing tag name parameter');
+    return `timeline:${stream.replace('hashtag', `hashtag:${tag.toLowerCase()}`)}`;
+  case 'list':
+    if (!list) throw new Refused(400, 'Missing list name parameter');
+    throw new Refused(401, 'Not authorized to stream this list');
   default:
     throw new Refused(400, 'Unknown stream type');
   }
 }
 
-const answer = (response, status, body, type = 'text/plain; charset=utf-8') => {
-  response.writeHead(status, { 'Content-Type': type, 'Cache-Control': 'private, no-store' });
+const cors = { 'Access-Control-Allow-Origin': '*' };
+
+const answer = (response, status, body, type = 'text/plain', headers = {}) => {
+  response.writeHead(status, { ...(type && { 'Content-Type': type }), ...cors, ...headers });
   response.end(body);
 };
+const uncached = { 'Cache-Control': 'private, no-store' };
 
 const metrics = () => `# HELP connected_clients Number of clients connected to the streaming server
 # TYPE connected_clients gauge
 connected_clients{type="websocket"} ${counters.connected}
+connected_clients{type="eventsource"} ${counters.events}
 # HELP connected_channels Number of Redis channels the streaming server is subscribed to
 # TYPE connected_channels gauge
 connected_channels ${subscriptions.size}
@@ -111,29 +133,61 @@ redis_messages_received_total ${counters.messages}
 process_resident_memory_bytes ${process.memoryUsage.rss()}
 `;
 
-const server = http.createServer((request, response) => {
-  const { pathname } = new URL(request.url, 'http://localhost');
-  if (pathname === '/api/v1/streaming/health') answer(response, 200, 'OK');
-  else if (pathname === '/metrics') answer(response, 200, metrics(), 'text/plain; version=0.0.4; charset=utf-8');
-  else answer(response, 404, JSON.stringify({ error: 'Not found' }), 'application/json');
+const server = http.createServer(async (request, response) => {
+  const { pathname, searchParams } = new URL(request.url, 'http://localhost');
+  const read = ['GET', 'HEAD'].includes(request.method);
+  if (read && pathname === '/api/v1/streaming/health') return answer(response, 200, 'OK', 'text/plain', uncached);
+  if (read && pathname === '/metrics') return answer(response, 200, metrics(), 'text/plain; version=0.0.4; charset=utf-8', uncached);
+  if (read && pathname === '/favicon.ico') return answer(response, 404, '', null);
+  if (request.method === 'OPTIONS') return answer(response, 204, '', null, { 'Access-Control-Allow-Methods': 'GET,HEAD,PUT,PATCH,POST,DELETE' });
+
+  try {
+    const stream = streamOf(pathname);
+    if (!stream) throw new Refused(400, 'Unknown channel requested');
+    const session = await authenticate(request, searchParams);
+    if (!read) return answer(response, 404, `Cannot ${request.method} ${pathname}`, 'text/html; charset=utf-8');
+    return serveEvents(request, response, channelOf(stream, session, Object.fromEntries(searchParams)));
+  } catch (err) {
+    const { status, message } = refusal(err);
+    return answer(response, status, JSON.stringify({ error: message }), 'application/json');
+  }
 });
+
+function refusal(err) {
+  if (err instanceof Refused) return { status: err.status, message: err.message };
+  log('error', 'Cannot authenticate', { err: err.message });
+  return { status: 500, message: 'An unexpected error occurred' };
+}
+
+// Server-sent events, for clients without WebSockets.
+function serveEvents(request, response, channel) {
+  counters.events += 1;
+  response.writeHead(200, { 'Content-Type': 'text/event-stream', ...uncached, ...cors });
+  response.write(':)\n');
+  const heartbeat = setInterval(() => response.write(':thump\n\n'), 15000);
+  const callback = ({ event, payload }) => {
+    counters.sent += 1;
+    response.write(`event: ${event}\ndata: ${typeof payload === 'object' ? JSON.stringify(payload) : payload}\n\n`);
+  };
+  subscribe(channel, callback);
+  request.on('close', () => {
+    counters.events -= 1;
+    clearInterval(heartbeat);
+    unsubscribe(channel, callback);
+  });
+}
 
 const sockets = new WebSocketServer({ noServer: true });
 
 server.on('upgrade', async (request, socket, head) => {
   socket.on('error', (err) => log('warn', 'Socket error', { err: err.message }));
   try {
-    const url = new URL(request.url, 'http://localhost');
-    if (!/^\/api\/v1\/streaming\/?$/.test(url.pathname)) throw new Refused(404, 'Not found');
-    const session = await authenticate(request, url.searchParams);
-    const stream = url.searchParams.get('stream');
-    if (stream) channelOf(stream, session);
-    sockets.handleUpgrade(request, socket, head, (ws) => serve(ws, session, stream));
+    const { searchParams } = new URL(request.url, 'http://localhost');
+    const session = await authenticate(request, searchParams);
+    sockets.handleUpgrade(request, socket, head, (ws) => serve(ws, session, Object.fromEntries(searchParams)));
   } catch (err) {
-    const status = err instanceof Refused ? err.status : 500;
-    if (status === 500) log('error', 'Cannot authenticate', { err: err.message });
-    const body = JSON.stringify({ error: status === 500 ? 'An unexpected error occurred' : err.message });
-    socket.end(`HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+    const { status, message } = refusal(err);
+    socket.end(`HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 0\r\nX-Error-Message: ${message}\r\n\r\n`);
   }
 });
 
@@ -144,35 +198,44 @@ function serve(ws, session, first) {
   ws.on('pong', () => { ws.alive = true; });
   ws.on('error', (err) => log('warn', 'WebSocket error', { err: err.message }));
 
-  const start = (stream) => {
-    if (open.has(stream)) return;
-    const channel = channelOf(stream, session);
+  const start = (params) => {
+    const channel = channelOf(params.stream, session, params);
+    if (open.has(channel)) return;
+    const name = [params.stream, params.tag].filter(Boolean);
     const callback = ({ event, payload }) => {
+      counters.sent += 1;
       const text = typeof payload === 'object' ? JSON.stringify(payload) : payload;
-      ws.send(JSON.stringify({ stream: [stream], event, payload: text }));
+      ws.send(JSON.stringify({ stream: name, event, payload: text }));
     };
     subscribe(channel, callback);
-    open.set(stream, () => unsubscribe(channel, callback));
+    open.set(channel, () => unsubscribe(channel, callback));
+  };
+  const stop = (params) => {
+    const channel = channelOf(params.stream, session, params);
+    open.get(channel)?.();
+    open.delete(channel);
+  };
+  // What cannot be done is told to a client that stays.
+  const attempt = (step, params) => {
+    try {
+      step(params);
+    } catch (err) {
+      const { status, message } = refusal(err);
+      ws.send(JSON.stringify({ error: message, status }));
+    }
   };
 
   ws.on('message', (data) => {
-    try {
-      const { type, stream } = JSON.parse(data);
-      if (type === 'subscribe') start(stream);
-      if (type === 'unsubscribe') {
-        open.get(stream)?.();
-        open.delete(stream);
-      }
-    } catch (err) {
-      ws.send(JSON.stringify({ error: err.message, status: err.status ?? 400 }));
-    }
+    const { type, ...params } = JSON.parse(data);
+    if (type === 'subscribe') attempt(start, params);
+    if (type === 'unsubscribe') attempt(stop, params);
   });
   ws.on('close', () => {
     counters.connected -= 1;
     open.forEach((close) => close());
   });
 
-  if (first) start(first);
+  if (first.stream) attempt(start, first);
 }
 
 setInterval(() => {

@@ -35,6 +35,6 @@ class Account < ApplicationRecord
   end
 
   def actor_uri
-    uri.presence || "https://#{Rails.configuration.x.web_domain}/users/#{username}"
+    uri.presence || "https://#{Rails.configuration.x.web_domain}/ap/users/#{id}"
   end
 end

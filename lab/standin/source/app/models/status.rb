@@ -13,4 +13,8 @@ class Status < ApplicationRecord
 
   validates :text, presence: true, if: -> { media_attachments.empty? }
   validates :text, length: { maximum: 500 }
+
+  def url
+    "#{account.url}/#{id}"
+  end
 end

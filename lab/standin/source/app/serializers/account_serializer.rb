@@ -8,4 +8,12 @@ AccountSerializer = Struct.new(:account) do
       url: account.url, uri: account.actor_uri, statuses_count: account.statuses.count, emojis: [], fields: []
     }
   end
+
+  # As other servers know it.
+  def actor
+    {
+      id: account.actor_uri, type: 'Person', preferredUsername: account.username, url: account.url, inbox: "#{account.actor_uri}/inbox",
+      publicKey: { id: "#{account.actor_uri}#main-key", owner: account.actor_uri, publicKeyPem: account.public_key }
+    }
+  end
 end

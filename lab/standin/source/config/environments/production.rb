@@ -7,9 +7,6 @@ Rails.application.configure do
   config.action_controller.perform_caching = true
   config.asset_host = ENV['CDN_HOST'] if ENV['CDN_HOST'].present?
 
-  config.public_file_server.enabled = ENV['RAILS_SERVE_STATIC_FILES'] == 'true'
-  config.public_file_server.headers = { 'cache-control' => "public, max-age=#{28.days.to_i}, must-revalidate" }
-
   # A load balancer asks for /health in plain HTTP and under any name.
   config.force_ssl = true
   config.ssl_options = { redirect: { exclude: ->(request) { request.path.start_with?('/health') } } }

@@ -1,12 +1,17 @@
 # frozen_string_literal: true
 
-class Api::BaseController < ActionController::API
-  rescue_from(ActiveRecord::RecordNotFound) { failure('Record not found', 404) }
-  rescue_from(ActiveRecord::RecordInvalid) { |error| failure("Validation failed: #{error.record.errors.full_messages.join(', ')}", 422) }
+class Api::BaseController < ApplicationController
+  protect_from_forgery with: :null_session
+
+  before_action -> { response.set_header('Vary', 'Authorization, Origin') }
+
+  rescue_from(ActiveRecord::RecordNotFound) { refuse('Record not found', 404) }
+  rescue_from(ActiveRecord::RecordInvalid) { |error| refuse("Validation failed: #{error.record.errors.full_messages.join(', ')}", 422) }
+  rescue_from(ActionController::ParameterMissing) { |error| refuse(error.message, 400) }
 
   private
 
-  def failure(message, status)
+  def refuse(message, status)
     render json: { error: message }, status: status
   end
 
@@ -26,10 +31,25 @@ class Api::BaseController < ActionController::API
     request.authorization.to_s[/\ABearer (.+)\z/, 1] || params[:access_token].presence
   end
 
-  def require_user!
-    return failure('The access token is invalid', 401) if access_token.nil?
-    return failure('This method requires an authenticated user', 422) if current_user.nil?
+  def require_token!
+    refuse('The access token is invalid', 401) if access_token.nil?
+  end
 
-    failure('Your login is currently disabled', 403) unless current_user.functional?
+  def require_user!
+    if current_user.nil? then refuse('This method requires an authenticated user', 422)
+    elsif !current_user.confirmed_at? then refuse('Your login is missing a confirmed e-mail address', 403)
+    elsif !current_user.approved? then refuse('Your login is currently pending approval', 403)
+    elsif current_user.disabled? then refuse('Your login is currently disabled', 403)
+    end
+  end
+
+  # The same for everyone who asks without a token.
+  def keep_unless_token
+    keep_for_visitors if bearer.nil?
+  end
+
+  # The same for everyone.
+  def keep_for_all
+    expires_in(5.minutes, public: true, stale_while_revalidate: 30.seconds, stale_if_error: 1.day)
   end
 end

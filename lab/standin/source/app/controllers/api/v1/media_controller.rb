@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
 class Api::V1::MediaController < Api::BaseController
-  before_action :require_user!
+  before_action :require_token!, :require_user!
 
   def show
     render json: MediaSerializer.new(current_account.media_attachments.find(params[:id])).as_json
@@ -9,11 +9,11 @@ class Api::V1::MediaController < Api::BaseController
 
   def create
     upload = params[:file]
-    return failure("Validation failed: File can't be blank", 422) unless upload.respond_to?(:tempfile)
+    return refuse("Validation failed: File can't be blank", 422) unless upload.respond_to?(:tempfile)
 
     media = MediaAttachment.store!(account: current_account, upload: upload, description: params[:description].presence)
     render json: MediaSerializer.new(media).as_json
   rescue ArgumentError => e
-    failure(e.message, 422)
+    refuse(e.message, 422)
   end
 end

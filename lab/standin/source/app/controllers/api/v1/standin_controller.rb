@@ -2,7 +2,7 @@
 
 # What the lab's tests look at and Mastodon does not tell: who ran which job, and what a proxy passed on.
 class Api::V1::StandinController < Api::BaseController
-  before_action :require_user!, only: :session_details
+  before_action :require_token!, :require_user!, only: :session_details
 
   def session_details
     render json: {

@@ -1,10 +1,15 @@
 # frozen_string_literal: true
 
 class Api::V1::TimelinesController < Api::BaseController
-  before_action :require_user!, only: :home
+  before_action :require_token!, :require_user!, only: :home
+  before_action :keep_unless_token, only: %i(public tag)
 
   def public
     render_statuses(Status.visibility_public)
+  end
+
+  def tag
+    render_statuses(Status.visibility_public.where('text ILIKE ?', "%##{params[:id]}%"))
   end
 
   def home

@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
 class Api::V2::InstancesController < Api::BaseController
+  before_action :keep_for_all
+
   def show
     render json: {
       domain: Rails.configuration.x.local_domain, title: Setting['site_title'], version: Mastodon::Version.to_s,

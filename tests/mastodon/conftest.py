@@ -1,4 +1,9 @@
-"""The stand-in's images beside real databases, without droplets: needs the engine and the lab's images."""
+"""Mastodon's images beside real databases, without droplets: needs the engine and the lab's images.
+
+Which images: the stand-in's, unless MASTODON_IMAGES names others and MASTODON_VERSIONS their versions, oldest
+first, one of each of the series 4.5, 4.6 and 4.7: `MASTODON_IMAGES=real MASTODON_VERSIONS=v4.5.15,v4.6.5,v4.7.0`
+takes real/mastodon:v4.5.15, real/mastodon-streaming:v4.5.15 and so on.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,9 @@ from lab import standin
 from lab.config import Lab
 from lab.engine import connect
 from lab.images import Images
+
+VERSIONS = tuple(os.environ.get("MASTODON_VERSIONS", ",".join(standin.VERSIONS)).split(","))
+OLD, MIDDLE, NEW = VERSIONS
 
 DOMAIN = "social.test"
 PASSWORD = secrets.token_hex(8)
@@ -103,13 +111,16 @@ NO_CHANGE: Environment = {}
 
 @dataclass(frozen=True)
 class Result:
+    """How a command ended. `stdout` is what it said, `output` that and its complaints."""
+
     code: int
+    stdout: str
     output: str
 
 
 @dataclass
 class World:
-    """One network with databases on it, in which versions of the stand-in are started."""
+    """One network with databases on it, in which versions of Mastodon are started."""
 
     client: docker.DockerClient
     images: Mapping[str, str]
@@ -125,7 +136,7 @@ class World:
         return str(output.decode()).strip()
 
     def reset(self) -> None:
-        """An empty database, and nothing of the stand-in running."""
+        """An empty database, and nothing of Mastodon running."""
         self.stop()
         self.database.exec_run(["valkey-cli", "flushall"])
         terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'mastodon'"
@@ -149,9 +160,13 @@ class World:
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
-            tmpfs={"/opt/mastodon/tmp": "uid=991,gid=991", "/tmp": "mode=1777"},
+            tmpfs={
+                "/opt/mastodon/tmp": "uid=991,gid=991",
+                "/opt/mastodon/public/system": "uid=991,gid=991",
+                "/tmp": "mode=1777",
+            },
             volumes={str(self.authority): {"bind": "/authority.crt", "mode": "ro"}},
-            labels={"io.vmst.standin-test": self.network},
+            labels={"io.vmst.mastodon-test": self.network},
         )
 
     def run(
@@ -162,7 +177,7 @@ class World:
         try:
             container.start()
             code = container.wait(timeout=240)["StatusCode"]
-            return Result(code, container.logs().decode())
+            return Result(code, container.logs(stderr=False).decode(), container.logs().decode())
         finally:
             container.remove(force=True, v=True)
 
@@ -204,14 +219,16 @@ class World:
         result = self.run(tag, "bundle exec rails db:migrate:setup", environment=DIRECT)
         assert result.code == 0, result.output
 
-    def account(self, tag: str, name: str = "admin") -> str:
+    def account(self, tag: str, name: str = "owner") -> str:
         """Creates an account with tootctl; its password. `database` is a name that resolves here."""
         result = self.run(
-            tag, f"tootctl accounts create {name} --email {name}@database --confirmed --role Owner"
+            tag, f"tootctl accounts create {name} --email {name}@database --confirmed --approve --role Owner"
         )
         assert result.code == 0, result.output
-        assert result.output.splitlines()[0] == "OK"
-        return result.output.splitlines()[1].removeprefix("New password: ")
+        # Bundler says before that it cannot write to its home.
+        said, password = result.stdout.splitlines()[-2:]
+        assert said == "OK"
+        return password.removeprefix("New password: ")
 
 
 def answers(client: httpx.Client) -> bool:
@@ -230,35 +247,20 @@ def until(
         time.sleep(0.2)
 
 
-def log_in(client: httpx.Client, password: str, name: str = "admin") -> str:
-    application = client.post(
-        "/api/v1/apps", json={"client_name": "t", "redirect_uris": "urn:x", "scopes": "read write"}
-    )
-    grant = {
-        "grant_type": "password",
-        "username": f"{name}@database",
-        "password": password,
-        "scope": "read write",
-    }
-    answer = client.post(
-        "/oauth/token", json={**grant, **{k: application.json()[k] for k in ("client_id", "client_secret")}}
-    )
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["access_token"])
-
-
-def post(client: httpx.Client, token: str, text: str = "hello") -> httpx.Response:
-    return client.post(
-        "/api/v1/statuses", headers={"Authorization": f"Bearer {token}"}, json={"status": text}
-    )
+def images() -> dict[str, str]:
+    """`mastodon:TAG` and `mastodon-streaming:TAG` of each version -> name in the engine."""
+    prefix = os.environ.get("MASTODON_IMAGES")
+    if not prefix:
+        return standin.build_images()
+    names = [f"{part}:{tag}" for tag in VERSIONS for part in ("mastodon", "mastodon-streaming")]
+    return {name: f"{prefix}/{name}" for name in names}
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     client = connect()
     services = Images(client, Lab.load().cache).services()
-    images = standin.build_images()
-    network = client.networks.create(f"vmstio-standin-{os.getpid()}")
+    network = client.networks.create(f"vmstio-mastodon-{os.getpid()}")
     database = None
     try:
         database = client.containers.create(services, ["sh", "-c", DATABASES], network=None, init=True)
@@ -275,12 +277,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         authority.write_bytes(certificate)
         authority.parent.chmod(0o755)
         authority.chmod(0o644)
-        world = World(client, images, str(network.name), database, authority)
+        world = World(client, images(), str(network.name), database, authority)
         yield world
         world.stop()
     finally:
         for container in client.containers.list(
-            all=True, filters={"label": f"io.vmst.standin-test={network.name}"}
+            all=True, filters={"label": f"io.vmst.mastodon-test={network.name}"}
         ):
             container.remove(force=True, v=True)
         if database:

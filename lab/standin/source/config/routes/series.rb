@@ -1,0 +1,3 @@
+# frozen_string_literal: true
+
+# What only some of the series have: nothing yet.

@@ -131,8 +131,8 @@ class Instance:
         form = _form(page, "user[password]")
         fields = form.fields | {"user[email]": email, "user[password]": password}
         answer = self._send(browser, "POST", form.action, data=fields)
-        if answer.status_code in {200, 401, 422}:
-            raise Refused(f"the web form does not let {email} in ({answer.status_code})")
+        if answer.status_code == 200:  # the form again
+            raise Refused(f"the web form does not let {email} in")
         _location(answer)
 
     def _authorize(self, browser: httpx.Client, application: Application) -> str:
@@ -144,8 +144,8 @@ class Instance:
             "scope": SCOPES,
         }
         answer = self._send(browser, "GET", "/oauth/authorize", params=question)
-        if answer.status_code in {400, 401}:
-            raise Refused(f"the application may not ask for a code ({answer.status_code})")
+        if answer.status_code == 401:
+            raise Refused("the application is not known")
         if not answer.is_redirect:
             form = _form(answer.raise_for_status(), "client_id")
             answer = self._send(browser, "POST", form.action, data=form.fields)

@@ -1,4 +1,4 @@
-"""A worker runs images that exec made from its release, as a fork's must, with variables of the admin's own."""
+"""A worker runs images that exec made, as a fork's must, and has the variables that the admin added."""
 
 from __future__ import annotations
 

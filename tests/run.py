@@ -3,7 +3,8 @@
 Usage: run.py [PART ...] [--scenario NAME] [--lab NAME]. Parts in order: lint, unit, contract, machines,
 mastodon, molecule, e2e. Two run only when they are named: vm boots virtual machines, which is slow where they
 are emulated; real runs mastodon and e2e on a lab that is up and runs another Mastodon than the stand-in.
-A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All run, also after a failure; the exit code is 1 if anything failed.
+A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All run,
+also after a failure; the exit code is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def of_the_lab(name: str) -> Iterator[Check]:
 
 
 def made_versions(name: str) -> list[str]:
-    """Tags of the images that exec has made there, now and before, the newest of each series, oldest first."""
+    """Tags of the images that exec has made there: the newest of each series, the oldest series first."""
     found = subprocess.run(["lab", "--name", name, "images"], check=True, capture_output=True, text=True)
     newest: dict[tuple[int, int], Version] = {}
     for tag in found.stdout.split():

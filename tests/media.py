@@ -28,6 +28,13 @@ def picture(width: int = 1, height: int = 1) -> bytes:
     )
 
 
+def size(png: bytes) -> tuple[int, int]:
+    """Width and height: Mastodon writes a picture anew, so its bytes do not stay."""
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
+
+
 def stored(lab: Lab, address: str) -> bytes:
     """What lies in the object store under the public address (URL) that Mastodon gave it."""
     url = httpx.URL(address)

@@ -21,7 +21,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from lab import secret
+from lab import made_images, secret
 from lab.accounts import ADMIN, log_in
 from lab.cloud import CloudError
 from lab.config import REPOSITORY, Lab
@@ -160,6 +160,15 @@ def _say_how_to_use(lab: Lab, started: Started | None, *, converged: bool) -> No
         f"  more         {command} status, {command} logs NAME, {command} fault NAME ..., {command} down",
     ]
     click.echo("\n".join(lines))
+
+
+@main.command("images")
+@click.pass_obj
+@_plainly
+def images_command(lab: Lab) -> None:
+    """Take the images that exec has made (`--image-source exec`) into the engine here; print their names."""
+    for name in made_images.take(connect(timeout=600), lab, lambda _: None):
+        click.echo(name)
 
 
 @main.command()

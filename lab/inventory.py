@@ -125,7 +125,7 @@ def stand_in(lab: Lab, origin: Origin) -> dict[str, Any]:
         "exec_gem_source": f"https://{mirror}/gems/",
         # Debian's Node, and the libraries that the stand-in's gems are linked with: it builds nothing native.
         "exec_node_repository": "",
-        "exec_packages": ["libgumbo3", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
+        "exec_packages": ["libgumbo3", "libjemalloc2", "libpq5", "libxml2", "libxslt1.1", "libyaml-0-2"],
         "exec_image_packages": ["ca-certificates", "curl", "libjemalloc2", "procps", "tini", "tzdata"],
         "mastodon_version": origin.version or MASTODON_VERSION,
         "mastodon_git_repository": f"https://{mirror}/git/mastodon.git",

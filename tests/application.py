@@ -12,9 +12,13 @@ import http.server, json, sys
 class Application(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps(self.headers.items()).encode()
-        self.send_response(404 if "missing" in self.path else 200)
+        self.send_response(int(self.headers.get("X-Answer-Status", "200")))
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "max-age=5")
+        self.send_header("Content-Type", self.headers.get("X-Answer-Type", "application/octet-stream"))
+        self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.send_header("Cache-Control", self.headers.get("X-Answer-Cache-Control", "public, max-age=5"))
+        if "X-Answer-Cookie" in self.headers:
+            self.send_header("Set-Cookie", self.headers["X-Answer-Cookie"])
         self.send_header("Strict-Transport-Security", "max-age=1")
         self.send_header("Content-Security-Policy", "default-src *")
         self.end_headers()
@@ -27,7 +31,8 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Application).se
 def application(host: Any, port: int) -> Iterator[str]:
     """Runs on `host` (testinfra) at 127.0.0.1:`port`; yields the name of its systemd unit.
 
-    Its answers carry headers of their own for caches and browsers. A path with `missing` in it is 404.
+    Its answers carry headers of their own for caches and browsers. X-Answer-Status, -Type, -Cache-Control and
+    -Cookie in the question say what is answered.
     """
     unit = f"test-application-{port}"
     started = host.run("systemd-run --unit=%s --collect python3 -c %s %s", unit, _PROGRAM, str(port))

@@ -13,15 +13,19 @@ from ansible.errors import AnsibleFilterError
 from ..plugin_utils._environment import line_problem, text
 
 
-def environment_file(variables: Mapping[str, Any]) -> str:
-    """`NAME=value` lines of `variables`. AnsibleFilterError names the variable, never its value."""
-    if not isinstance(variables, Mapping):
-        raise AnsibleFilterError(f"environment_file: needs a mapping, not {type(variables).__name__}")
+def environment_file(variables: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> str:
+    """`NAME=value` lines. Empty values of `variables` are left out; those of `more` are meant.
+
+    AnsibleFilterError names the variable, never its value.
+    """
+    more = {} if more is None else more
+    for given in (variables, more):
+        if not isinstance(given, Mapping):
+            raise AnsibleFilterError(f"environment_file: needs a mapping, not {type(given).__name__}")
+    texts = {name: text(value) for name, value in variables.items() if text(value) != ""}
+    texts |= {name: text(value) for name, value in more.items() if value is not None}
     lines = []
-    for name in sorted(variables):
-        value = text(variables[name])
-        if value == "":
-            continue
+    for name, value in sorted(texts.items()):
         if problem := line_problem(name, value):
             raise AnsibleFilterError(f"environment_file: {problem}")
         lines.append(f"{name}={value}\n")

@@ -20,11 +20,6 @@ from ..plugin_utils._sidekiq import Budget
 QUEUES = ("default", "push", "ingress", "mailers", "pull", "scheduler", "fasp")
 """Queues of Mastodon's config/sidekiq.yml since 4.4."""
 
-NEVER_SET = {
-    "SKIP_POST_DEPLOYMENT_MIGRATIONS": "whatever its value, Mastodon would leave migrations out for ever",
-}
-"""Variables that break the instance wherever all of its processes get them."""
-
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 _QUEUE = re.compile(r"([a-z]+)(,[1-9][0-9]*)?")
 _KEY = re.compile(r"[A-Za-z0-9]{32,}")
@@ -39,6 +34,19 @@ _SECRETS = {
     "vapid_private_key": (re.compile(r"[A-Za-z0-9_-]{43}=?"), "32 bytes in URL-safe base64"),
     "vapid_public_key": (re.compile(r"[A-Za-z0-9_-]{87}=?"), "65 bytes in URL-safe base64"),
 }
+
+_REFUSED = {
+    "DATABASE_URL": "it outranks mastodon_db_*, also where migrations go past PgBouncer",
+    "REDIS_URL": "it outranks mastodon_redis_*; choose with mastodon_redis_transport",
+    "REDIS_HOST": "it is not read beside the URL that mastodon_redis_* become",
+    "REDIS_NAMESPACE": "Mastodon does not start with it any more",
+    "SKIP_POST_DEPLOYMENT_MIGRATIONS": (
+        "it counts by being there, and the roles set it in the one step that skips"
+    ),
+    "SECRET_KEY_BASE_DUMMY": "it counts by being there, and replaces the encryption keys at every start",
+    "SOCKET": "nginx looks for web and streaming at their ports",
+}
+"""Variables that the roles cannot leave to the admin, and why."""
 
 
 def _version(text: str) -> Iterator[str]:
@@ -98,8 +106,10 @@ def _environment(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings["extra_environment"].items():
         if name in managed:
             yield f"mastodon_extra_environment: {name} is rendered from another setting; change that one."
-        elif name in NEVER_SET:
-            yield f"mastodon_extra_environment: {name} must not be set: {NEVER_SET[name]}."
+        elif name in _REFUSED:
+            yield f"mastodon_extra_environment: {name} must not be set: {_REFUSED[name]}."
+        elif text(value) not in ("true", "false") and text(value).lower() in ("true", "false"):
+            yield f"mastodon_extra_environment: {name} must be in lower case: Mastodon compares with 'true'."
         elif problem := line_problem(name, text(value)):
             yield f"mastodon_extra_environment: {problem}."
 

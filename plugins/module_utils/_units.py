@@ -16,14 +16,18 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 """Runs a command; returns its exit code, standard output and standard error."""
 
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,FragmentPath,DropInPaths,"
-    "ConditionResult,ConditionTimestampMonotonic,"
+    "Id,LoadState,ActiveState,SubState,NRestarts,UnitFileState,NeedDaemonReload,FragmentPath,DropInPaths,"
+    "ConditionResult,ConditionTimestampMonotonic,ActiveEnterTimestampMonotonic,"
     "ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic,StateChangeTimestampMonotonic"
 )
+LIMIT = 200.0
+"""Seconds that units get until they run; longer than the longest start of a unit of this collection."""
+RESTARTS = 3
+"""So many restarts while somebody watches are no accident."""
 
 
 class UnitsError(Exception):
-    """A unit is not in its wanted state; the text says which, and what its journal says."""
+    """Units are not in their wanted state; the text says which, and what their journals say."""
 
 
 @dataclass
@@ -31,17 +35,34 @@ class Unit:
     """What systemd says of a unit.
 
     `skipped`: a condition kept it from starting. `started`, `changed`: seconds of the epoch, 0 for never.
+    `up`: seconds since it became active. `restarts`: how often systemd itself restarted it since somebody
+    started it.
     """
 
     name: str
     exists: bool
     active: str
+    sub: str
+    restarts: int
+    up: float
     enabled: str
     reload_needed: bool
     skipped: bool
     files: tuple[str, ...]
     started: float
     changed: float
+
+    @property
+    def trouble(self) -> str | None:
+        """None where it runs and can be expected to go on, else what is wrong.
+
+        The more often systemd had to restart it, the longer it has to run until that is believed.
+        """
+        if self.active in ("activating", "failed"):
+            return f"is {self.active} ({self.sub}), restarted {self.restarts} times"
+        if self.active == "active" and self.up < min(5 * self.restarts, 60):
+            return f"runs for {self.up:.0f} s only, restarted {self.restarts} times"
+        return None
 
 
 @dataclass
@@ -68,6 +89,9 @@ def read(names: Sequence[str], run: Run) -> list[Unit]:
             name=name,
             exists=block["LoadState"] not in ("not-found", "error", "bad-setting"),
             active=block["ActiveState"],
+            sub=block["SubState"],
+            restarts=int(block.get("NRestarts", 0)),
+            up=time.monotonic() - int(block["ActiveEnterTimestampMonotonic"]) / 1e6,
             enabled=block["UnitFileState"],
             reload_needed=block["NeedDaemonReload"] == "yes",
             skipped=block["ActiveState"] == "inactive"
@@ -111,20 +135,77 @@ def others(patterns: Sequence[str], names: Sequence[str], run: Run) -> list[str]
     return sorted(set(loaded) - set(names))
 
 
+def _with_journal(run: Run, problem: str, unit: str) -> str:
+    journal = run(["journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={unit}"])[1]
+    return f"{problem}\nThe journal of {unit} ends with:\n{journal.strip()}"
+
+
 def _must(run: Run, argv: list[str], unit: str) -> None:
     code, out, error = run(argv)
     if code:
-        journal = run(["journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={unit}"])[1]
-        raise UnitsError(
-            f"{' '.join(argv)} failed: {(error or out).strip()}\n"
-            f"The journal of {unit} ends with:\n{journal.strip()}"
-        )
+        raise UnitsError(_with_journal(run, f"{' '.join(argv)} failed: {(error or out).strip()}", unit))
+
+
+def _sick(units: Sequence[Unit], run: Run) -> list[str]:
+    return [
+        _with_journal(run, f"{unit.name} {trouble}", unit.name) for unit in units if (trouble := unit.trouble)
+    ]
+
+
+def _insist(names: Sequence[str], run: Run, *, acted: bool) -> None:
+    """Wait until all of `names` run and can be expected to go on.
+
+    Raises UnitsError with every one that does not, as soon as one is seen to be restarted again and again.
+    """
+    if acted:
+        time.sleep(1)  # Whoever ends at once has ended.
+    end = time.monotonic() + LIMIT
+    first: dict[str, int] = {}
+    while True:
+        units = read(names, run)
+        sick = [unit for unit in units if unit.trouble]
+        if not sick:
+            return
+        first = first or {unit.name: unit.restarts for unit in units}
+        again = any(unit.restarts - first[unit.name] >= RESTARTS for unit in sick)
+        if again or all(unit.active == "failed" for unit in sick) or time.monotonic() > end:
+            raise UnitsError("\n".join(_sick(sick, run)))
+        time.sleep(1)
 
 
 def _act(run: Run, outcome: Outcome, argv: list[str], unit: str, *, check: bool) -> None:
     outcome.actions.append(" ".join(argv))
     if not check:
         _must(run, ["systemctl", *argv], unit)
+
+
+def _bring(entry: Mapping[str, Any], unit: Unit, run: Run, outcome: Outcome, *, check: bool) -> None:
+    """One unit into the state that `entry` wants."""
+    if not unit.exists and not check and (entry["enabled"] or entry["state"] == "started"):
+        raise UnitsError(f"{unit.name} does not exist, or cannot be loaded; see systemctl status {unit.name}")
+    if entry["enabled"] is True and unit.enabled not in ("enabled", "static", "generated", "indirect"):
+        _act(run, outcome, ["enable", unit.name], unit.name, check=check)
+    if entry["enabled"] is False and unit.enabled in ("enabled", "enabled-runtime"):
+        _act(run, outcome, ["disable", unit.name], unit.name, check=check)
+    running = unit.active in ("active", "reloading", "activating")
+    if entry["state"] == "stopped" and running:
+        _act(run, outcome, ["stop", unit.name], unit.name, check=check)
+    if entry["state"] != "started":
+        return
+    restart_files = [*(entry["restart_on"] or []), *unit.files]
+    if not running:
+        if unit.skipped and not check:
+            # A condition kept it from starting before; it is asked again, and may refuse again.
+            _must(run, ["systemctl", "start", unit.name], unit.name)
+            if read([unit.name], run)[0].active != "inactive":
+                outcome.actions.append(f"start {unit.name}")
+        elif not unit.skipped:
+            _act(run, outcome, ["start", unit.name], unit.name, check=check)
+    elif entry["restart_on"] is not None and newest(restart_files) > unit.started:
+        _act(run, outcome, ["restart", unit.name], unit.name, check=check)
+        outcome.restarted.append(unit.name)
+    elif entry["reload_on"] and newest(entry["reload_on"]) > unit.changed:
+        _act(run, outcome, ["reload", unit.name], unit.name, check=check)
 
 
 def apply(
@@ -139,7 +220,8 @@ def apply(
 
     Before that, units that match `stop_others` and are not wanted are stopped and disabled.
 
-    Raises UnitsError at the first unit that cannot be brought into its state.
+    Raises UnitsError at the first unit that cannot be brought into its state, and at the end with all that do
+    not stay in it: a unit that systemd restarts for ever does not run, whatever it does at the moment.
     """
     outcome = Outcome()
     names = [entry["name"] for entry in wanted]
@@ -154,32 +236,14 @@ def apply(
             _act(run, outcome, ["stop", unit.name], unit.name, check=check)
         if unit.enabled in ("enabled", "enabled-runtime"):
             _act(run, outcome, ["disable", unit.name], unit.name, check=check)
+    started = [entry["name"] for entry in wanted if entry["state"] == "started"]
     for entry, unit in zip(wanted, units, strict=True):
-        if not unit.exists and not check and (entry["enabled"] or entry["state"] == "started"):
-            raise UnitsError(
-                f"{unit.name} does not exist, or cannot be loaded; see systemctl status {unit.name}"
-            )
-        if entry["enabled"] is True and unit.enabled not in ("enabled", "static", "generated", "indirect"):
-            _act(run, outcome, ["enable", unit.name], unit.name, check=check)
-        if entry["enabled"] is False and unit.enabled in ("enabled", "enabled-runtime"):
-            _act(run, outcome, ["disable", unit.name], unit.name, check=check)
-        running = unit.active in ("active", "reloading", "activating")
-        if entry["state"] == "stopped" and running:
-            _act(run, outcome, ["stop", unit.name], unit.name, check=check)
-        if entry["state"] != "started":
-            continue
-        restart_files = [*(entry["restart_on"] or []), *unit.files]
-        if not running:
-            if unit.skipped and not check:
-                # A condition kept it from starting before; it is asked again, and may refuse again.
-                _must(run, ["systemctl", "start", unit.name], unit.name)
-                if read([unit.name], run)[0].active != "inactive":
-                    outcome.actions.append(f"start {unit.name}")
-            elif not unit.skipped:
-                _act(run, outcome, ["start", unit.name], unit.name, check=check)
-        elif entry["restart_on"] is not None and newest(restart_files) > unit.started:
-            _act(run, outcome, ["restart", unit.name], unit.name, check=check)
-            outcome.restarted.append(unit.name)
-        elif entry["reload_on"] and newest(entry["reload_on"]) > unit.changed:
-            _act(run, outcome, ["reload", unit.name], unit.name, check=check)
+        try:
+            _bring(entry, unit, run, outcome, check=check)
+        except UnitsError as error:
+            rest = [name for name in started if name != unit.name]
+            raise UnitsError("\n".join([str(error), *_sick(read(rest, run), run)])) from error
+    if started and not check:
+        acted = any(action.startswith(("start ", "restart ")) for action in outcome.actions)
+        _insist(started, run, acted=acted)
     return outcome

@@ -15,6 +15,8 @@ description:
   - Whether a unit must be restarted is read from the host, not remembered. A file that is newer than the
     start of the unit's process makes it necessary, so a run that was interrupted loses no restart.
   - Reloads systemd's configuration where a unit says that it is out of date.
+  - A unit that shall run, and that systemd restarts again and again, is a failure, whatever its state at the
+    moment. One that is on its way up, or was just restarted, is waited for.
 attributes:
   check_mode:
     support: full

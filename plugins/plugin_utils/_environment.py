@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+# The names in lower case are those that Mastodon reads itself.
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*|http_proxy|http_hidden_proxy")
 
 
 def text(value: Any) -> str:

@@ -187,6 +187,11 @@ def served_by(lab: TestLab, address: str) -> set[str]:
     return {worker for worker in WORKERS if int(lab.ssh(worker, count).output)}
 
 
+def members_up(lab: TestLab) -> set[str]:
+    """The droplets that the load balancer sends visitors to."""
+    return {row["name"] for row in status(lab) if row["kind"] == "member" and row["health"].startswith("UP")}
+
+
 def load_balancer_address(lab: TestLab) -> str:
     return next(row["public"] for row in status(lab) if row["kind"] == "load-balancer")
 

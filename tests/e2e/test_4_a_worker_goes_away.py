@@ -8,7 +8,7 @@ import httpx
 
 from lab.instance import Instance
 
-from .conftest import DOMAIN, TestLab, status, until
+from .conftest import DOMAIN, TestLab, members_up, until
 
 HEALTH_CHECK_SECONDS = 40
 """The most a load balancer needs to see that a member is gone or back: threshold x interval, a timeout."""
@@ -21,11 +21,6 @@ def answers(lab: TestLab, address: str) -> bool:
             return visitor.request("GET", "/auth/sign_in", timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def members_up(lab: TestLab) -> set[str]:
-    """The droplets that the load balancer sends visitors to."""
-    return {row["name"] for row in status(lab) if row["kind"] == "member" and row["health"].startswith("UP")}
 
 
 def test_a_worker_stops_and_starts(converged: TestLab, instance: Instance) -> None:

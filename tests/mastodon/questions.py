@@ -50,7 +50,13 @@ class Question:
     what: str
     known: tuple[Known, ...] = ()
 
-    def ask(self, people: Mapping[str, Mapping[str, str]], hosts: Mapping[str, str], things: Mapping[str, str], number: int) -> Answer:
+    def ask(
+        self,
+        people: Mapping[str, Mapping[str, str]],
+        hosts: Mapping[str, str],
+        things: Mapping[str, str],
+        number: int,
+    ) -> Answer:
         words = re.sub(r"{(\w+)}", lambda found: things[found[1]], self.what).split(" ")
         where = words.pop(0) if words[0] in hosts else "WEB"
         method, target, *rest = words
@@ -75,7 +81,13 @@ class Question:
         if fields:
             body = urlencode(fields)
             headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
-        return ask(hosts[where], method, target, headers, body if body is not None or method in ("GET", "HEAD") else "")
+        return ask(
+            hosts[where],
+            method,
+            target,
+            headers,
+            body if body is not None or method in ("GET", "HEAD") else "",
+        )
 
 
 def read() -> list[str | Question]:
@@ -99,7 +111,10 @@ def write(lines: list[str | Question]) -> None:
     def text(line: str | Question) -> str:
         if isinstance(line, str):
             return line
-        columns = [[str(getattr(known, name)) for known in line.known] for name in ("status", "type", "cache", "to")]
+        columns = [
+            [str(getattr(known, name)) for known in line.known] for name in ("status", "type", "cache", "to")
+        ]
         joined = [column[0] if len(set(column)) == 1 else "|".join(column) for column in columns]
         return f"{line.who:8}{line.what:80}  {joined[0]:12}  {joined[1]:28}  {joined[2]:44}  {joined[3]}".rstrip()
+
     FILE.write_text("\n".join(text(line) for line in lines) + "\n")

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lab.config import Lab
 
 Shell = Callable[..., str]
 
@@ -29,6 +34,22 @@ def _shell(host: Any) -> Shell:
         return str(result.stderr if fails else result.stdout).strip()
 
     return run
+
+
+@pytest.fixture(name="lab_play")
+def _lab_play() -> Callable[[], str]:
+    """Runs the entry point `restart` of the role, which has to fail; returns what it prints."""
+    lab = Lab.load(os.environ.get("LAB_NAME") or "test")
+
+    def play() -> str:
+        done = subprocess.run(
+            ["ansible-playbook", "-i", lab.state / "inventory", Path(__file__).parents[1] / "restart.yml"],
+            env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stdout + done.stderr
+        return done.stdout.replace("\\n", "\n")
+
+    return play
 
 
 @pytest.fixture(name="psql")

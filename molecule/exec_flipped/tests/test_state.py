@@ -93,6 +93,11 @@ def test_the_environment_follows_the_settings(shell: Shell) -> None:
     assert found["ALTERNATE_DOMAINS"] == "alt.social.test"
     assert found["RAILS_LOG_LEVEL"] == "warn"
     assert found["DB_SSLMODE"] == "verify-ca"
+    assert found["ES_PREFIX"] == "", "an empty value that the admin gives is meant"
+
+
+def test_what_is_not_installed_is_not_preloaded(shell: Shell) -> None:
+    assert "LD_PRELOAD" not in environment(shell, UNITS[0])
 
 
 def test_timers(host: Any) -> None:

@@ -20,17 +20,6 @@ from tests.visitor import Visitor, health
 
 LAB = Lab.load(os.environ.get("LAB_NAME") or "test")
 
-MIGRATE = """
-set -eu
-cd /etc/mastodon/share/current
-image=$(docker inspect --format '{{.Config.Image}}' mastodon-web)
-docker run --rm --network host --env-file common.env --env-file web.env \\
-  --env DB_PORT=25060 --env DB_NAME=mastodon \\
-  --volume /etc/mastodon/share/current/db-ca.pem:/etc/mastodon/share/current/db-ca.pem:ro \\
-  --volume /etc/mastodon/share/current/ca-bundle.pem:/etc/mastodon/share/current/ca-bundle.pem:ro \\
-  "$image" bundle exec rails db:migrate
-"""
-
 _measured: list[str] = []
 
 
@@ -50,13 +39,6 @@ def _measured_lines() -> Callable[[str], None]:
 @pytest.fixture(name="lab", scope="session")
 def _lab() -> Lab:
     return LAB
-
-
-@pytest.fixture(name="schema", scope="module", autouse=True)
-def _schema(host: Any) -> None:
-    """What exec does before the workers: the database's schema, through the direct port."""
-    result = host.run(MIGRATE)
-    assert result.rc == 0, result.stderr + result.stdout
 
 
 @pytest.fixture(name="variables", scope="module")

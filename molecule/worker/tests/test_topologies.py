@@ -380,3 +380,29 @@ def test_who_asks(outcomes: list[Outcome], number: int, variables: dict[str, Any
         heard = told(outcome.body)
         assert heard["X-Forwarded-For"] == heard["X-Real-IP"] == request.address
         assert heard["X-Forwarded-Proto"] == "https"
+
+
+WORKER_ASKS = """
+import importlib.machinery, importlib.util, json, sys
+loader = importlib.machinery.SourceFileLoader("mastodon_worker", "/usr/local/sbin/mastodon-worker")
+worker = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+sys.modules[loader.name] = worker
+loader.exec_module(worker)
+print(json.dumps([worker.page_trouble(worker.Page(**page)) for page in json.loads(sys.argv[1])]))
+"""
+
+
+@pytest.mark.usefixtures("outcomes")
+def test_the_worker_itself_gets_a_page_in_every_topology(host: Any, variables: dict[str, Any]) -> None:
+    pages = [
+        {
+            "host": variables["mastodon_local_domain"],
+            "port": topology.port + (topology.tls_terminates_at == "worker"),
+            "tls": topology.tls_terminates_at == "worker",
+            "proxy_protocol": topology.proxy_protocol,
+        }
+        for topology in TOPOLOGIES.values()
+    ]
+    answer = host.run("python3 -B -c %s %s", WORKER_ASKS, json.dumps(pages))
+    assert answer.rc == 0, answer.stderr
+    assert json.loads(answer.stdout) == [None] * len(TOPOLOGIES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import docker
 import httpx
 import pytest
 
 from lab.config import Lab
 from lab.instance import Instance
 from lab.load import assets
+from lab.runtime import Runtime
 from tests.media import picture, stored
 from tests.scanner import open_ports
 from tests.visitor import Visitor, ask, health
@@ -242,6 +245,7 @@ def test_drain_and_admit(visitor: Visitor, shell: Shell, variables: dict[str, An
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             ask(kept, "/api/v2/instance", visitor.host)
         assert json.loads(shell("mastodon-worker", "state"))["draining"] == "admin"
+        assert shell("mastodon-worker", "start", "--limit=10") == ""
 
         shell("mastodon-worker", "quiet", "--limit=60")
         assert json.loads(shell("mastodon-worker", "state"))["quiet"] == ["mastodon-sidekiq"]
@@ -283,6 +287,64 @@ def test_hardening_is_effective(shell: Shell, host: Any, name: str) -> None:
     assert refused.rc != 0
     assert "Read-only file system" in refused.stderr
     shell("docker", "exec", name, "touch", "/tmp/x", "/opt/mastodon/tmp/x")
+
+
+COMPILED = "/opt/mastodon/tmp/cache/bootsnap"
+RUBY = ("mastodon-web", "mastodon-sidekiq")
+
+
+@pytest.mark.parametrize("name", RUBY)
+def test_compiled_code_is_the_images_and_read_only(shell: Shell, host: Any, name: str) -> None:
+    mounts = json.loads(shell("docker", "inspect", "--format={{json .Mounts}}", name))
+    (mount,) = (mount for mount in mounts if mount["Destination"] == COMPILED)
+    assert (mount["Type"], mount["RW"]) == ("bind", False)
+    assert shell("stat", "--format=%U %a", mount["Source"]) == "root 755"
+    assert "BOOTSNAP_READONLY=true" in shell("docker", "exec", name, "env").splitlines()
+    assert "Read-only file system" in host.run("docker exec %s touch %s/x", name, COMPILED).stderr
+
+
+def test_compiled_code_of_an_image_is_what_its_containers_see(shell: Shell, host: Any) -> None:
+    """An image as the official ones: compiled code below the directory for temporary files."""
+    image = shell("docker", "inspect", "--format={{.Config.Image}}", "mastodon-web")
+    target = "/var/cache/mastodon/code/test"
+    shell(
+        "sh", "-c", "mkdir -p /root/code/ab && echo compiled > /root/code/ab/cd && chmod -R o-rwx /root/code"
+    )
+    try:
+        shell("docker", "create", "--name=test-code", image)
+        shell("docker", "cp", "/root/code", f"test-code:{COMPILED}")
+        shell("docker", "commit", "test-code", "test-code:1")
+        shell("mastodon-worker", "code", "test-code:1", COMPILED, target)
+        options = ["--rm", "--user=991:991", "--read-only", "--network=none"]
+        options += [
+            "--tmpfs=/opt/mastodon/tmp",
+            f"--mount=type=bind,source={target},target={COMPILED},readonly",
+        ]
+        assert shell("docker", "run", *options, "test-code:1", "cat", f"{COMPILED}/ab/cd") == "compiled"
+        assert "mastodon-web" not in shell("docker", "ps", "--all", "--filter=status=created")
+    finally:
+        host.run("docker rm --force test-code; docker rmi test-code:1; rm -r /root/code %s", target)
+
+
+def test_a_full_temporary_directory_harms_nobody(
+    shell: Shell, host: Any, visitor: Visitor, instance: Instance, token: str
+) -> None:
+    """Nothing that serves visitors or runs jobs writes there; uploads are on disk, in /tmp."""
+    full = "/opt/mastodon/tmp/full"
+    for name in RUBY:
+        filled = host.run("docker exec %s dd if=/dev/zero of=%s bs=64k", name, full)
+        assert "No space left on device" in filled.stderr
+    try:
+        assert visitor.get(f"/?{time.time_ns()}").status == 200
+        instance.upload(token, "noise.png", picture(400, 400))
+        instance.post(token, f"full {time.time_ns()}")
+        assert "accounts" in shell("docker", "exec", "mastodon-web", "bin/tootctl", "help")
+        shell("mastodon-worker", "start", "--limit=10")
+        # Also its start: the new process finds room for the file that says it is ready.
+        shell("docker", "exec", "mastodon-sidekiq", "touch", "/opt/mastodon/tmp/ready")
+    finally:
+        for name in RUBY:
+            shell("docker", "exec", name, "rm", "--force", full)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -377,6 +439,84 @@ def test_the_engine_left_the_firewall_alone(shell: Shell) -> None:
 def test_logs_of_nginx_are_rotated(shell: Shell) -> None:
     shell("logrotate", "--force", "/etc/logrotate.d/nginx")
     assert "/var/log/nginx/access.log.1" in shell("sh", "-c", "ls /var/log/nginx/*")
+
+
+# Start, which looks at what runs as well
+
+
+def started(host: Any, limit: int = 60) -> tuple[int, str, float]:
+    """Exit code of `start`, what it says is wrong, and how long it took."""
+    began = time.monotonic()
+    result = host.run("mastodon-worker start --limit=%s", str(limit))
+    return result.rc, result.stderr, time.monotonic() - began
+
+
+def test_start_of_what_runs_is_quick(host: Any, measured: Callable[[str], None]) -> None:
+    code, said, seconds = started(host)
+    assert (code, said) == (0, "")
+    assert seconds < 5
+    measured(f"mastodon-worker start, where everything runs: {seconds:.1f} s")
+
+
+def test_containers_that_end_at_once_are_all_named(shell: Shell, host: Any, lab: Lab) -> None:
+    """Whatever their units do at the moment of the look, and by the playbook as well."""
+    for name in CONTAINERS:
+        shell("mkdir", "-p", f"/etc/systemd/system/{name}.service.d")
+        override = f"[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo {name} is broken; exit 1'\n"
+        shell("sh", "-c", f"printf '%s' \"$0\" > /etc/systemd/system/{name}.service.d/test.conf", override)
+    try:
+        shell("systemctl", "daemon-reload")
+        host.run(f"systemctl restart {' '.join(CONTAINERS)}")
+        for pause in (0, 0.7, 1.9):
+            time.sleep(pause)
+            code, said, seconds = started(host)
+            assert code == 1
+            for name in CONTAINERS:
+                assert f"\n{name}: is " in said, said
+                assert f"{name} is broken" in said
+            assert seconds < 40
+        played = subprocess.run(
+            ["ansible-playbook", "-i", lab.state / "inventory", Path(__file__).parents[1] / "converge.yml"],
+            env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert played.returncode == 2, played.stdout
+        for name in CONTAINERS:
+            assert f"{name} is broken" in played.stdout
+    finally:
+        shell("sh", "-c", "rm -r /etc/systemd/system/mastodon-*.service.d && systemctl daemon-reload")
+        shell("systemctl", "restart", *CONTAINERS)
+
+
+def test_a_tunnel_that_ends_at_once_is_named(shell: Shell, host: Any) -> None:
+    settings = "/etc/mastodon/redis-tunnel.conf"
+    shell("cp", "--preserve", settings, "/root/tunnel.conf")
+    try:
+        shell("sh", "-c", f"echo nonsense >> {settings}; systemctl restart mastodon-redis-tunnel")
+        code, said, _ = started(host)
+        assert code == 1
+        assert "\nmastodon-redis-tunnel.service: " in said
+        assert "nonsense" in said
+    finally:
+        shell("cp", "--preserve", "/root/tunnel.conf", settings)
+        shell("systemctl", "restart", "mastodon-redis-tunnel")
+        shell("mastodon-worker", "healthy", "--count=1", "--limit=60")
+
+
+def test_a_worker_without_a_database_serves_no_page(
+    shell: Shell, host: Any, lab: Lab, variables: dict[str, Any]
+) -> None:
+    """Its processes are well, and so is /health."""
+    pooler = Runtime(docker.from_env(), lab).resolve("vmst-pg-pgbouncer")
+    pooler.pause()
+    try:
+        assert health(variables["do_private_ipv4"])[0] == 200
+        code, said, seconds = started(host, limit=1)
+    finally:
+        pooler.unpause()
+    assert code == 1
+    assert f"mastodon-web: a page of {variables['mastodon_local_domain']}" in said
+    assert seconds < 40
+    shell("mastodon-worker", "start", "--limit=60")
 
 
 # Recovery without help

@@ -146,21 +146,25 @@ def debian(packages: set[str], target: Path) -> None:
         for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*")))
         if path.suffix in (".list", ".sources") and path.is_file() and path.read_text().strip()
     ]
-    settings = [
-        f"--aptopt={line}"
-        for line in run("apt-config", "dump", "Acquire").splitlines()
-        if re.match(r"Acquire::(https?|Retries|ForceIPv4)", line) and not line.endswith('"";')
-    ]
+    # In a file: a proxy's address may hold a password, which a command line shows.
+    settings = target.with_name("apt.conf")
+    settings.touch(mode=0o600)
+    lines = run("apt-config", "dump", "Acquire").splitlines(keepends=True)
+    settings.write_text(
+        "".join(line for line in lines if re.match(r"Acquire::(https?|Retries|ForceIP)", line))
+    )
     user = f"{UID}:{UID}"
     hooks = [
+        # The host's sources and proxy are of no use in it: it has no apt.
+        'rm -rf "$1/etc/apt"',
         f'chroot "$1" groupadd --gid {UID} mastodon',
-        f'chroot "$1" useradd --no-log-init --uid {UID} --gid {UID} --home-dir {HOME} --create-home mastodon',
+        f'chroot "$1" useradd --system --no-log-init --uid {UID} --gid {UID} -m --home-dir {HOME} mastodon',
         f'ln -s {HOME} "$1/mastodon"',
         f'chown {user} "$1{HOME}"',
     ]
     run(
         "mmdebstrap", "--quiet", "--mode=root", "--variant=essential", "--format=tar",
-        f"--include={','.join(sorted(packages))}", *settings,
+        f"--include={','.join(sorted({*packages, 'passwd'}))}", f"--aptopt={settings}",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         *(f"--customize-hook={hook}" for hook in hooks),

@@ -241,6 +241,7 @@ def exec_answers(gone: Path) -> None:
 def fetch(transport: Transport, path: str, target: Path) -> int:
     """A folder of the share as it is; who reads it checks it. `target` is there when all of it has come."""
     transport.limit = FETCH_LIMIT
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.new")
     shutil.rmtree(staging, ignore_errors=True)
     try:

@@ -10,14 +10,20 @@ Reads /etc/mastodon/worker.json. Exit code 0: it is so; 1: it is not, and standa
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
+import http.client
 import json
 import os
 import re
+import shutil
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +32,11 @@ from typing import Any
 
 CONFIGURATION = Path("/etc/mastodon/worker.json")
 STAMPS = Path("/run/mastodon-worker")
+UNITS = Path("/etc/systemd/system")
+PAGE_LIMIT = 10.0
+"""Seconds that a page may take."""
+RESTARTS = 3
+"""So many restarts while somebody watches are no accident."""
 
 
 class NotSo(Exception):
@@ -33,10 +44,21 @@ class NotSo(Exception):
 
 
 @dataclass(frozen=True)
+class Page:
+    """How a visitor's request for `host` gets to nginx on this host."""
+
+    host: str
+    port: int
+    tls: bool
+    proxy_protocol: bool
+
+
+@dataclass(frozen=True)
 class Configuration:
     """`files`: unit -> what it reads when it starts. `urls`: container -> where it says OK.
 
-    `sidekiq`: the containers that run jobs. `health`: what the load balancer asks, on loopback.
+    `sidekiq`: the containers that run jobs. `needed`: units of other roles that have to run as well.
+    `page`: how a visitor's request gets here. `health`: what the load balancer asks, on loopback.
     `flag`: the file that makes it fail. `nginx_in_container`: where nginx finds its settings when it runs in
     one. The two logs are nginx's; `health_log` holds what others than this host asked.
     """
@@ -44,6 +66,8 @@ class Configuration:
     files: dict[str, list[str]]
     urls: dict[str, str]
     sidekiq: list[str]
+    needed: list[str]
+    page: Page
     health: str
     flag: Path
     nginx_in_container: str
@@ -55,7 +79,7 @@ class Configuration:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for name in ("flag", "access_log", "health_log"):
             raw[name] = Path(raw[name])
-        return cls(**raw)
+        return cls(**{**raw, "page": Page(**raw["page"])})
 
 
 # What runs with old settings
@@ -89,6 +113,41 @@ def prepare(configuration: Configuration, unit: str) -> None:
     clean(unit)
 
 
+def copy_code(image: str, source: str, target: Path, units: Path = UNITS) -> None:
+    """Have `source` of `image`, the code that its build has compiled, at `target`: whole, or not at all.
+
+    An image without it gives an empty directory. Copies that no unit names any more are removed. Raises NotSo
+    where the engine cannot make a container of `image`.
+    """
+    STAMPS.mkdir(mode=0o755, exist_ok=True)
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # Units of the same image start at the same time.
+    with (STAMPS / ".code").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        named = [unit.read_text(encoding="utf-8") for unit in units.glob("mastodon-*.service")]
+        for other in target.parent.iterdir():
+            if other != target and not any(str(other) in text for text in named):
+                shutil.rmtree(other)
+        if not target.exists():
+            candidate = target.with_name(f".{target.name}")
+            candidate.mkdir(mode=0o755)
+            _copy_from_image(image, source, candidate)
+            candidate.rename(target)
+
+
+def _copy_from_image(image: str, source: str, target: Path) -> None:
+    made = run("docker", "container", "create", "--pull", "never", "--network", "none", image)
+    if made.returncode:
+        raise NotSo(f"{image}: {made.stderr.strip()}")
+    container = made.stdout.strip()
+    copied = run("docker", "container", "cp", f"{container}:{source}/.", str(target))
+    run("docker", "container", "rm", "--force", container)
+    if copied.returncode and "Could not find the file" not in copied.stderr:
+        raise NotSo(f"{image}: {copied.stderr.strip()}")
+    # It belongs to root now, and is for the user in the container to read.
+    run("chmod", "--recursive", "a+rX", str(target))
+
+
 def outdated(configuration: Configuration) -> list[str]:
     """Units that run with other settings than those on this host now. A unit that is stopped is not among
     them: it starts with what is there."""
@@ -106,7 +165,7 @@ def stopped(configuration: Configuration) -> list[str]:
     return [unit for unit in configuration.files if not is_active(unit)]
 
 
-def orphans(configuration: Configuration, units: Path = Path("/etc/systemd/system")) -> list[str]:
+def orphans(configuration: Configuration, units: Path = UNITS) -> list[str]:
     """Units of sidekiq processes that the settings name no more."""
     present = {path.stem for path in units.glob("mastodon-sidekiq-*.service")}
     return sorted(present - configuration.files.keys())
@@ -116,15 +175,63 @@ def is_active(unit: str) -> bool:
     return run("systemctl", "is-active", unit).stdout.strip() in ("active", "activating", "reloading")
 
 
-def systemctl(verb: str, units: list[str]) -> None:
-    """Does it to all `units` at the same time and waits. Raises NotSo with the journal of one that failed."""
-    answer = run("systemctl", verb, *units)
-    if answer.returncode:
-        broken = next((unit for unit in units if not is_active(unit)), units[0])
-        journal = run("journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={broken}").stdout
-        raise NotSo(
-            f"systemctl {verb}: {answer.stderr.strip()}\nThe journal of {broken} ends with:\n{journal}"
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of a unit. `up`: seconds since it became active. `restarts`: how often systemd itself
+    restarted it since it was last started by somebody."""
+
+    exists: bool
+    active: str
+    sub: str
+    result: str
+    restarts: int
+    up: float
+
+    @property
+    def trouble(self) -> str | None:
+        """None where it runs and can be expected to go on, else what is wrong.
+
+        The more often systemd had to restart it, the longer it has to run until that is believed.
+        """
+        if self.active not in ("active", "reloading"):
+            often = f", restarted {self.restarts} times" if self.restarts else ""
+            last = f", last result: {self.result}" if self.result not in ("", "success") else ""
+            return f"is {self.active} ({self.sub}){often}{last}"
+        if self.up < min(5 * self.restarts, 60):
+            return f"runs for {self.up:.0f} s only, restarted {self.restarts} times"
+        return None
+
+
+def look(units: list[str]) -> dict[str, Unit]:
+    names = [unit if "." in unit else f"{unit}.service" for unit in units]
+    answer = run(
+        "systemctl",
+        "show",
+        "--property=LoadState,ActiveState,SubState,Result,NRestarts,ActiveEnterTimestampMonotonic",
+        "--",
+        *names,
+    )
+    blocks = [
+        dict(line.split("=", 1) for line in block.splitlines())
+        for block in answer.stdout.strip().split("\n\n")
+    ]
+    if answer.returncode or len(blocks) != len(units):
+        raise NotSo(f"systemctl show: {(answer.stderr or answer.stdout).strip()}")
+    return {
+        unit: Unit(
+            exists=block["LoadState"] != "not-found",
+            active=block["ActiveState"],
+            sub=block["SubState"],
+            result=block.get("Result", ""),
+            restarts=int(block.get("NRestarts", 0)),
+            up=time.monotonic() - int(block["ActiveEnterTimestampMonotonic"]) / 1e6,
         )
+        for unit, block in zip(units, blocks, strict=True)
+    }
+
+
+def journal_end(unit: str) -> str:
+    return run("journalctl", "--no-pager", "--lines=25", "--output=cat", f"--unit={unit}").stdout.strip()
 
 
 def signal_nginx(configuration: Configuration, signal: str) -> None:
@@ -165,10 +272,10 @@ def trouble(configuration: Configuration, container: str) -> str | None:
     url = configuration.urls.get(container)
     if url:
         problem = ask(url)
-        return f"{container}: {url} {problem}" if problem else None
+        return f"{url} {problem}" if problem else None
     answer = run("docker", "container", "inspect", "--format", "{{.State.Health.Status}}", container)
     status = answer.stdout.strip() or answer.stderr.strip()
-    return None if status == "healthy" else f"{container}: {status}"
+    return None if status == "healthy" else status
 
 
 def starting(configuration: Configuration, container: str) -> str | None:
@@ -180,19 +287,102 @@ def starting(configuration: Configuration, container: str) -> str | None:
     return problem
 
 
-def sick(configuration: Configuration) -> str | None:
-    """None where everything here does its work, drained or not, else what is wrong."""
+def page_trouble(page: Page) -> str | None:
+    """None where a visitor gets a page of Mastodon from this host, else what is wrong.
+
+    The page is one that no cache has: it is made for this question, from the database and from Redis.
+    """
+    path = f"/?mastodon-worker={time.time_ns()}"
+    try:
+        for _ in range(3):
+            with contextlib.closing(_Connection(page)) as connection:
+                connection.request("GET", path, headers={"Host": page.host, "X-Forwarded-Proto": "https"})
+                answer = connection.getresponse()
+                answer.read()
+            to = urllib.parse.urlsplit(answer.headers.get("Location", ""))
+            if to.hostname not in (None, page.host) or not to.path:
+                break
+            path = to.path
+        problem = f"answers {answer.status}"
+    except (OSError, http.client.HTTPException) as error:
+        problem = str(error) or type(error).__name__
+    else:
+        if answer.status == 200:
+            return None
+    return f"a page of {page.host}, asked for at port {page.port}: {problem}"
+
+
+class _Connection(http.client.HTTPConnection):
+    """To nginx on this host, as the load balancer comes. Its certificate is not judged: who issued it, and
+    whether Cloudflare shows another one to visitors, is not known here."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__("127.0.0.1", page.port, timeout=PAGE_LIMIT)
+        self.page = page
+
+    def connect(self) -> None:
+        super().connect()
+        if self.page.proxy_protocol:
+            self.sock.sendall(f"PROXY TCP4 127.0.0.1 127.0.0.1 1 {self.page.port}\r\n".encode())
+        if self.page.tls:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.sock = context.wrap_socket(self.sock, server_hostname=self.page.host)
+
+
+def sick(configuration: Configuration, units: dict[str, Unit] | None = None) -> dict[str, str]:
+    """What does not do its work here, drained or not: unit -> what is wrong. `units`: just seen so."""
+    units = units or look([*configuration.files, *configuration.needed])
+    found = {
+        name: problem
+        for name, unit in units.items()
+        if (unit.exists or name in configuration.files) and (problem := unit.trouble)
+    }
     for container in (*configuration.urls, *configuration.sidekiq):
-        if problem := trouble(configuration, container):
-            return problem
-    problem = in_rotation(configuration)
-    return None if problem is None or problem.endswith("503 draining") else problem
+        if container not in found and (problem := trouble(configuration, container)):
+            found[container] = problem
+    if "nginx" not in found and "mastodon-web" not in found:
+        problem = in_rotation(configuration)
+        if problem and not problem.endswith("503 draining"):
+            found["nginx"] = problem
+        elif problem := page_trouble(configuration.page):
+            found["mastodon-web"] = problem
+    return found
 
 
 def in_rotation(configuration: Configuration) -> str | None:
     """None where the load balancer may send, else what is wrong."""
     problem = ask(configuration.health)
     return f"{configuration.health} {problem}" if problem else None
+
+
+def await_health(configuration: Configuration, *, count: int, limit: float) -> None:
+    """Until everything here was found well `count` times in a row.
+
+    Raises NotSo, with everything that is not well and the end of its journal, after `limit` seconds, and as
+    soon as a unit is seen to be restarted again and again.
+    """
+    names = [*configuration.files, *configuration.needed]
+    end = time.monotonic() + limit
+    first: dict[str, Unit] = {}
+    good = 0
+    while True:
+        units = look(names)
+        first = first or units
+        problems = sick(configuration, units)
+        good = 0 if problems else good + 1
+        if good >= count:
+            return
+        again = [name for name in problems if units[name].restarts - first[name].restarts >= RESTARTS]
+        if again or time.monotonic() > end:
+            why = f"{', '.join(again)} restarted again and again" if again else f"after {limit:g} s"
+            raise NotSo("\n".join([why, *(_diagnosis(*problem) for problem in sorted(problems.items()))]))
+        time.sleep(1)
+
+
+def _diagnosis(unit: str, problem: str) -> str:
+    return f"\n{unit}: {problem}\nThe journal of {unit} ends with:\n{journal_end(unit)}"
 
 
 def wait(check: Callable[[], str | None], *, count: int, interval: float, limit: float) -> None:
@@ -378,19 +568,30 @@ def _quieten(container: str) -> str | None:
     return jobs(container)
 
 
+def start(configuration: Configuration) -> list[str]:
+    """Starts what does not run, and what waits for its next restart at once. Returns the units."""
+    units = stopped(configuration)
+    if units:
+        run("systemctl", "start", "--no-block", *units)
+    return units
+
+
 def restart(configuration: Configuration) -> list[str]:
-    """Restarts what runs with old settings or was quieted, starts what does not run. Returns the units."""
+    """Restarts what runs with old settings or was quieted, starts what does not run. Returns the units.
+
+    Whether they work then is for `await_health` to say.
+    """
     run("systemctl", "daemon-reload")
     units = outdated(configuration)
     if "docker" in units:
         # The engine stops and starts everything that needs it.
-        systemctl("restart", ["docker"])
+        run("systemctl", "restart", "docker")
         units = ["docker"]
     else:
         units += [name for name in configuration.sidekiq if name not in units and is_quiet(name)]
     rest = [unit for unit in units if unit != "docker"] + stopped(configuration)
     if rest:
-        systemctl("restart", rest)
+        run("systemctl", "restart", *rest)
     return sorted({*units, *rest})
 
 
@@ -417,14 +618,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         ("clean", "after its end: remove what it left behind"),
     ):
         verbs.add_parser(name, help=text).add_argument("unit")
+    code = verbs.add_parser("code", help="before the start of a unit: copy the compiled code of its image")
+    code.add_argument("image")
+    code.add_argument("source", help="directory in the image")
+    code.add_argument("target", type=Path, help="directory on this host")
     ready = verbs.add_parser("ready", help="wait until a container does its work")
     ready.add_argument("unit")
     nginx = verbs.add_parser("nginx", help="tell nginx to take its new settings, or to reopen its logs")
     nginx.add_argument("signal", choices=["reload", "reopen"])
-    start = verbs.add_parser("start", help="start what does not run")
+    begin = verbs.add_parser("start", help="start what does not run, and see that everything works")
     again = verbs.add_parser("restart", help="restart what runs with old settings or was quieted")
     healthy = verbs.add_parser("healthy", help="wait until everything here does its work")
-    for verb in (start, again, healthy):
+    for verb in (begin, again, healthy):
         verb.add_argument("--count", type=int, default=3, help="healthy this often in a row")
     out = verbs.add_parser("drain", help="take this worker out of the load balancer's rotation")
     out.add_argument("--reason", default="admin", help="who wants it")
@@ -433,7 +638,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for verb in (out, back):
         verb.add_argument("--probes", type=int, default=3, help="answers to the load balancer in a row")
     quiet = verbs.add_parser("quiet", help="let sidekiq finish its jobs and take no more")
-    for verb in (ready, start, again, healthy, out, back, quiet):
+    for verb in (ready, begin, again, healthy, out, back, quiet):
         verb.add_argument("--limit", type=float, default=180.0, help="seconds to wait at most")
     return parser.parse_args(arguments)
 
@@ -453,13 +658,19 @@ def main(arguments: list[str]) -> int:
                 signal_nginx(configuration, options.signal)
             case "ready":
                 wait(lambda: starting(configuration, options.unit), count=1, interval=1, limit=options.limit)
-            case "start" | "restart" | "healthy":
-                if options.verb == "start" and (units := stopped(configuration)):
-                    systemctl("start", units)
+            case "code":
+                copy_code(options.image, options.source, options.target)
+            case "start":
+                if units := start(configuration):
                     print(" ".join(units))
+                # What runs with old settings is judged after its restart.
+                if not outdated(configuration):
+                    count = options.count if units else 1
+                    await_health(configuration, count=count, limit=options.limit)
+            case "restart" | "healthy":
                 if options.verb == "restart" and (units := restart(configuration)):
                     print(" ".join(units))
-                wait(lambda: sick(configuration), count=options.count, interval=1, limit=options.limit)
+                await_health(configuration, count=options.count, limit=options.limit)
             case "drain":
                 drain(
                     configuration,

@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -34,11 +36,15 @@ def _worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture(name="url")
 def _url() -> Iterator[Callable[[int], str]]:
-    """A server on loopback; `url(503)` is an address that answers 503."""
+    """A server on loopback; `url(503)` is an address that answers 503. Its page leads to another one."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(int(self.path[1:]))
+            if self.path.startswith("/?"):
+                self.send_response(302)
+                self.send_header("Location", f"/{self.headers['Host'].removeprefix('social.example') or 200}")
+            else:
+                self.send_response(int(self.path[1:]))
             self.end_headers()
             self.wfile.write(b"draining\n")
 
@@ -62,6 +68,8 @@ class Host:
         self.peers: list[str] = []
         self.containers: set[str] = set()
         self.refused = ""
+        self.units: dict[str, dict[str, str]] = {}
+        self.health = "healthy"
 
     def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
         self.calls.append(argv)
@@ -72,6 +80,12 @@ class Host:
             assert "pid" in argv[-1], "Docker wants the field"
             title = self.titles.pop(0) if len(self.titles) > 1 else (self.titles or [""])[0]
             out = f"PID   COMMAND\n  17  tini -- bundle\n  23  {title}\n"
+        elif argv[:2] == ("systemctl", "show"):
+            out = "\n".join(self.shown(name) for name in argv[argv.index("--") + 1 :])
+        elif argv[0] == "journalctl":
+            out = f"the reason of {argv[-1].removeprefix('--unit=')}\n"
+        elif argv[:4] == ("docker", "container", "inspect", "--format"):
+            out = f"{self.health}\n"
         elif argv[:3] == ("docker", "container", "inspect"):
             code = int(argv[-1] not in self.containers)
         elif argv[-2] == "-s" and self.refused:
@@ -79,6 +93,22 @@ class Host:
         elif argv[0] == "ss":
             out = "\n".join(f"ESTAB 0 0 10.0.0.1:443 {peer}" for peer in self.peers)
         return subprocess.CompletedProcess(argv, code, out, "")
+
+    def shown(self, name: str) -> str:
+        """What systemd says of a unit. One that is restarted at all is so before each look."""
+        unit = self.units.get(name.removesuffix(".service"), {})
+        found = {
+            "LoadState": "loaded",
+            "ActiveState": "active",
+            "SubState": "running",
+            "Result": "success",
+            "NRestarts": "0",
+            "ActiveEnterTimestampMonotonic": str(int((time.monotonic() - 1) * 1e6)),
+            **unit,
+        }
+        if "NRestarts" in unit:
+            unit["NRestarts"] = str(int(unit["NRestarts"]) + 1)
+        return "".join(f"{key}={value}\n" for key, value in found.items())
 
 
 @pytest.fixture(name="host")
@@ -97,6 +127,10 @@ def _configuration(worker: ModuleType, tmp_path: Path, url: Callable[[int], str]
         },
         urls={"mastodon-web": url(200)},
         sidekiq=["mastodon-sidekiq"],
+        needed=["share.timer"],
+        page=worker.Page(
+            host="social.example", port=urlsplit(url(200)).port, tls=False, proxy_protocol=False
+        ),
         health=url(200),
         flag=tmp_path / "drain",
         nginx_in_container="/elsewhere/nginx.conf",
@@ -280,10 +314,200 @@ def test_requests_tell_new_connections(worker: ModuleType) -> None:
 def test_sick_is_not_said_of_a_drained_worker(
     worker: ModuleType, host: Host, configuration: Any, url: Callable[[int], str]
 ) -> None:
-    drained = dataclasses.replace(configuration, health=url(503), sidekiq=[])
-    assert worker.sick(drained) is None
-    broken = dataclasses.replace(configuration, health=url(500), sidekiq=[])
-    assert "answers 500" in worker.sick(broken)
+    assert worker.sick(configuration) == {}
+    assert worker.sick(dataclasses.replace(configuration, health=url(503))) == {}
+    broken = dataclasses.replace(configuration, health=url(500))
+    assert "answers 500" in worker.sick(broken)["nginx"]
+
+
+def test_a_worker_that_serves_no_page_is_sick(
+    worker: ModuleType, host: Host, configuration: Any, url: Callable[[int], str]
+) -> None:
+    """Whatever its health says, and drained as well."""
+    page = dataclasses.replace(configuration.page, host="500")
+    for health in (200, 503):
+        broken = dataclasses.replace(configuration, health=url(health), page=page)
+        assert "answers 500" in worker.sick(broken)["mastodon-web"]
+    closed = dataclasses.replace(configuration, page=dataclasses.replace(configuration.page, port=1))
+    assert "refused" in worker.sick(closed)["mastodon-web"]
+
+
+def test_every_kind_of_sickness_is_named(
+    worker: ModuleType, host: Host, configuration: Any, url: Callable[[int], str]
+) -> None:
+    host.units["share.timer"] = {"ActiveState": "failed", "SubState": "failed", "Result": "resources"}
+    host.health = "unhealthy"
+    found = worker.sick(dataclasses.replace(configuration, urls={"mastodon-web": url(502)}))
+    assert found["share.timer"] == "is failed (failed), last result: resources"
+    assert found["mastodon-sidekiq"] == "unhealthy"
+    assert found["mastodon-web"].endswith("/502 answers 502 draining")
+
+
+def test_a_unit_of_another_role_may_be_missing(worker: ModuleType, host: Host, configuration: Any) -> None:
+    gone = {"LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead"}
+    host.units["share.timer"] = gone
+    assert worker.sick(configuration) == {}
+    host.units["mastodon-sidekiq"] = gone
+    assert worker.sick(configuration) == {"mastodon-sidekiq": "is inactive (dead)"}
+
+
+@pytest.mark.parametrize(
+    ("restarts", "up", "well"),
+    [
+        (0, 0, True),
+        (1, 4, False),
+        (1, 6, True),
+        (4, 19, False),
+        (4, 21, True),
+        (90, 59, False),
+        (90, 61, True),
+    ],
+)
+def test_who_was_restarted_has_to_show_that_it_lasts(
+    worker: ModuleType, restarts: int, up: float, well: bool
+) -> None:
+    unit = worker.Unit(
+        exists=True, active="active", sub="running", result="success", restarts=restarts, up=up
+    )
+    assert (unit.trouble is None) is well
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        {"ActiveState": "activating", "SubState": "auto-restart"},
+        {"ActiveState": "activating", "SubState": "start-post"},
+        {"ActiveState": "active"},
+    ],
+    ids=lambda moment: moment.get("SubState", "running"),
+)
+def test_units_that_are_restarted_for_ever_are_named_whatever_they_do_now(
+    worker: ModuleType, host: Host, configuration: Any, moment: dict[str, str]
+) -> None:
+    host.units = {name: {**moment, "NRestarts": "5"} for name in ("mastodon-web", "mastodon-sidekiq")}
+    with pytest.raises(worker.NotSo) as error:
+        worker.await_health(configuration, count=1, limit=600)
+    said = str(error.value)
+    assert "restarted again and again" in said
+    for name in host.units:
+        assert f"The journal of {name} ends with:\nthe reason of {name}" in said
+    assert "share.timer" not in said
+
+
+def test_a_unit_that_hangs_is_given_up(worker: ModuleType, host: Host, configuration: Any) -> None:
+    host.units["mastodon-web"] = {"ActiveState": "activating", "SubState": "start-post"}
+    with pytest.raises(worker.NotSo, match=r"(?s)after 0 s.*mastodon-web: is activating \(start-post\)"):
+        worker.await_health(configuration, count=1, limit=0)
+
+
+def test_health_is_seen_as_often_as_it_is_wanted(worker: ModuleType, host: Host, configuration: Any) -> None:
+    worker.await_health(configuration, count=3, limit=60)
+    assert sum(argv[:2] == ("systemctl", "show") for argv in host.calls) == 3
+
+
+@pytest.fixture(name="installed")
+def _installed(worker: ModuleType, configuration: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.Configuration, "load", lambda: configuration)
+
+
+@pytest.mark.usefixtures("installed")
+def test_start_looks_also_where_there_is_nothing_to_start(
+    worker: ModuleType, host: Host, configuration: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for unit in configuration.files:
+        worker.prepare(configuration, unit)
+    assert worker.main(["start"]) == 0
+    assert capsys.readouterr().out == ""
+    host.health = "unhealthy"
+    assert worker.main(["start", "--limit=0"]) == 1
+    assert "mastodon-sidekiq: unhealthy" in capsys.readouterr().err
+    host.health = "healthy"
+    host.active.remove("mastodon-sidekiq")
+    assert worker.main(["start"]) == 0
+    assert ("systemctl", "start", "--no-block", "mastodon-sidekiq") in host.calls
+    assert capsys.readouterr().out == "mastodon-sidekiq\n"
+
+
+@pytest.mark.usefixtures("installed")
+def test_start_leaves_to_the_restart_what_runs_with_old_settings(
+    worker: ModuleType, host: Host, configuration: Any, tmp_path: Path
+) -> None:
+    """Else new settings could never mend a worker that the old ones made sick."""
+    host.health = "unhealthy"
+    assert worker.outdated(configuration)
+    assert worker.main(["start", "--limit=0"]) == 0
+    assert worker.main(["restart", "--limit=0"]) == 1
+
+
+# The compiled code of an image
+
+
+class Engine:
+    """Makes a container of any image but `no-such`, and copies its one file; `empty` has none."""
+
+    def __init__(self, said: str = "Could not find the file /code in container c1") -> None:
+        self.calls: list[tuple[str, ...]] = []
+        self.said = said
+
+    def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        self.calls.append(argv)
+        code, out, error = 0, "", ""
+        if argv[2:3] == ("create",):
+            out, code = f"{argv[-1]}\n", int(argv[-1] == "no-such")
+            error = "No such image\n" if code else ""
+        elif argv[2:3] == ("cp",):
+            if argv[3].startswith("empty:"):
+                code, error = 1, self.said
+            else:
+                Path(argv[4], "compiled").write_text(argv[3], encoding="utf-8")
+        return subprocess.CompletedProcess(argv, code, out, error)
+
+
+@pytest.fixture(name="engine")
+def _engine(worker: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    engine = Engine()
+    monkeypatch.setattr(worker, "run", engine)
+    return engine
+
+
+def test_code_of_an_image_is_copied_once(worker: ModuleType, engine: Engine, tmp_path: Path) -> None:
+    target = tmp_path / "code" / "1"
+    worker.copy_code("web", "/code", target, tmp_path)
+    assert (target / "compiled").read_text(encoding="utf-8") == "web:/code/."
+    assert ("docker", "container", "rm", "--force", "web") in engine.calls
+    before = len(engine.calls)
+    worker.copy_code("web", "/code", target, tmp_path)
+    assert len(engine.calls) == before
+
+
+def test_an_image_without_code_gives_an_empty_directory(
+    worker: ModuleType, engine: Engine, tmp_path: Path
+) -> None:
+    worker.copy_code("empty", "/code", tmp_path / "code" / "1", tmp_path)
+    assert list((tmp_path / "code" / "1").iterdir()) == []
+
+
+def test_code_is_copied_whole_or_not_at_all(worker: ModuleType, engine: Engine, tmp_path: Path) -> None:
+    target = tmp_path / "code" / "1"
+    engine.said = "no space left on device"
+    with pytest.raises(worker.NotSo, match="no space left"):
+        worker.copy_code("empty", "/code", target, tmp_path)
+    assert not target.exists()
+    assert ("docker", "container", "rm", "--force", "empty") in engine.calls
+    with pytest.raises(worker.NotSo, match="No such image"):
+        worker.copy_code("no-such", "/code", target, tmp_path)
+    worker.copy_code("web", "/code", target, tmp_path)
+    assert [path.name for path in target.parent.iterdir()] == ["1"]
+
+
+def test_code_that_no_unit_names_is_removed(worker: ModuleType, engine: Engine, tmp_path: Path) -> None:
+    code, units = tmp_path / "code", tmp_path / "units"
+    units.mkdir()
+    for name in ("old", "before"):
+        worker.copy_code("web", "/code", code / name, units)
+        (units / "mastodon-sidekiq.service").write_text(f"source={code / name},target=x")
+    worker.copy_code("web", "/code", code / "now", units)
+    assert {path.name for path in code.iterdir()} == {"before", "now"}
 
 
 def test_start_of_a_container_that_ended_is_not_waited_for(

@@ -38,6 +38,11 @@ def test_lines() -> None:
     assert environment_file(given_variables) == "A=true\nB=4\nC=false\nU=postgres://a:b@c/d?e=f#g\n"
 
 
+def test_an_empty_value_that_is_added_is_meant() -> None:
+    added = {"S3_PERMISSION": "", "B": 5, "NONE": None, "http_proxy": "http://p"}
+    assert environment_file({"A": "", "B": 4}, added) == "B=5\nS3_PERMISSION=\nhttp_proxy=http://p\n"
+
+
 @given(st.dictionaries(names, values))
 def test_is_read_as_it_was_given(variables: dict[str, str]) -> None:
     assert read(environment_file(variables)) == {name: value for name, value in variables.items() if value}

@@ -66,11 +66,12 @@ def test_good_settings_have_no_problem() -> None:
         ({"secrets": {"vapid_private_key": "A" * 43}}, "are a pair; give both or neither"),
         ({"extra_environment": {"LOCAL_DOMAIN": "x"}}, "LOCAL_DOMAIN is rendered from another setting"),
         ({"extra_environment": {"SECRET_KEY_BASE": "x"}}, "SECRET_KEY_BASE is rendered from another setting"),
-        (
-            {"extra_environment": {"SKIP_POST_DEPLOYMENT_MIGRATIONS": ""}},
-            "must not be set: whatever its value",
-        ),
         ({"extra_environment": {"3_BUCKET": "x"}}, "'3_BUCKET' is not a name of an environment variable"),
+        *(
+            ({"extra_environment": {name: ""}}, f"{name} must not be set: ")
+            for name in ("DATABASE_URL", "REDIS_URL", "SKIP_POST_DEPLOYMENT_MIGRATIONS", "SOCKET")
+        ),
+        ({"extra_environment": {"OIDC_ENABLED": "True"}}, "OIDC_ENABLED must be in lower case"),
         ({"environment": {"common": {"DB_PASS": "a'b"}}}, "DB_PASS holds the character '"),
         ({"exec_hosts": []}, "0 hosts in group exec (none)"),
         ({"exec_hosts": ["a", "b"]}, "2 hosts in group exec (a, b)"),
@@ -90,6 +91,17 @@ def test_good_settings_have_no_problem() -> None:
 def test_a_problem_is_named_with_what_to_do(changes: dict[str, Any], expected: str) -> None:
     problems = settings_problems(settings(**changes))
     assert any(expected in problem for problem in problems), problems
+
+
+def test_what_mastodon_knows_may_be_set() -> None:
+    """Empty values and two names in lower case among it."""
+    variables = {
+        "S3_PERMISSION": "",
+        "http_proxy": "http://proxy:3128",
+        "OIDC_ENABLED": True,
+        "LDAP_PORT": 636,
+    }
+    assert settings_problems(settings(extra_environment=variables)) == []
 
 
 def test_the_budget_that_just_suffices_is_accepted() -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.vmstio.mastodon.plugins.module_utils import _units
 from ansible_collections.vmstio.mastodon.plugins.module_utils._units import UnitsError, apply
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_units.time, "sleep", lambda _: None)
 
 
 class Systemd:
@@ -41,6 +47,9 @@ def unit(name: str, started_ago: float = 10, **changes: str) -> dict[str, str]:
         "Id": name,
         "LoadState": "loaded",
         "ActiveState": "active",
+        "SubState": "running",
+        "NRestarts": "0",
+        "ActiveEnterTimestampMonotonic": monotonic,
         "UnitFileState": "enabled",
         "NeedDaemonReload": "no",
         "FragmentPath": "",
@@ -235,3 +244,73 @@ def test_a_unit_may_be_left_as_it_runs() -> None:
     systemd = Systemd(unit("a.service", ActiveState="inactive", UnitFileState="disabled"))
     assert run(systemd, wanted("a.service", enabled=None, state=None)) == []
     assert run(systemd, wanted("a.service", enabled=False, state="stopped")) == []
+
+
+RESTARTING = {"ActiveState": "activating", "SubState": "auto-restart"}
+
+
+class Restarting(Systemd):
+    """Each look finds the units whose NRestarts is not 0 restarted once more."""
+
+    def __call__(self, argv: list[str]) -> tuple[int, str, str]:
+        answer = super().__call__(argv)
+        for found in self.units.values():
+            if argv[1] == "show" and found["NRestarts"] != "0":
+                found["NRestarts"] = str(int(found["NRestarts"]) + 1)
+        return answer
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [RESTARTING, {"ActiveState": "activating", "SubState": "start"}, {"SubState": "running"}],
+    ids=["waits", "starts", "runs"],
+)
+def test_units_that_are_restarted_for_ever_do_not_run(moment: dict[str, str]) -> None:
+    systemd = Restarting(
+        unit("a@1.service", 1, NRestarts="7", **moment),
+        unit("well.service"),
+        unit("a@2.service", 1, NRestarts="4", **RESTARTING),
+    )
+    with pytest.raises(UnitsError) as error:
+        run(systemd, *(wanted(name) for name in systemd.units))
+    assert systemd.calls == []
+    said = str(error.value)
+    assert "a@1.service " in said
+    assert "The journal of a@2.service ends with:\nthe reason" in said
+    assert "well.service" not in said
+
+
+def test_a_unit_on_its_way_up_is_waited_for() -> None:
+    class Slow(Systemd):
+        looks = 0
+
+        def __call__(self, argv: list[str]) -> tuple[int, str, str]:
+            self.looks += argv[1] == "show"
+            if self.looks == 5:
+                self.units["a.service"].update(ActiveState="active", SubState="running")
+            return super().__call__(argv)
+
+    assert run(Slow(unit("a.service", ActiveState="activating", SubState="start")), wanted("a.service")) == []
+
+
+def test_a_unit_that_was_restarted_long_ago_is_well() -> None:
+    assert run(Systemd(unit("a.service", 61, NRestarts="40")), wanted("a.service")) == []
+
+
+def test_a_unit_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_units, "LIMIT", 0)
+    systemd = Systemd(unit("a.service", ActiveState="activating", SubState="start"))
+    with pytest.raises(UnitsError, match=r"a\.service is activating \(start\)"):
+        run(systemd, wanted("a.service"))
+
+
+def test_a_failed_start_names_the_others_that_are_sick() -> None:
+    systemd = Systemd(
+        unit("a.service", ActiveState="inactive"), unit("b.service", 10, **RESTARTING), fail="start a.service"
+    )
+    with pytest.raises(UnitsError, match=r"(?s)start a\.service failed.*b\.service is activating"):
+        run(systemd, wanted("a.service"), wanted("b.service"))
+
+
+def test_check_mode_does_not_wait() -> None:
+    assert run(Systemd(unit("a.service", 10, **RESTARTING)), wanted("a.service"), check=True) == []

@@ -179,7 +179,7 @@ class Instance:
         return status
 
     def public_timeline(self, token: str) -> list[dict[str, Any]]:
-        """Mastodon 4.7 shows it to users only."""
+        """An instance may show it to users only, as forks do by default."""
         timeline: list[dict[str, Any]] = self._json("GET", "/api/v1/timelines/public", token=token)
         return timeline
 

@@ -28,6 +28,7 @@ from lab.images import Images
 
 VERSIONS = tuple(os.environ.get("MASTODON_VERSIONS", ",".join(standin.VERSIONS)).split(","))
 OLD, MIDDLE, NEW = VERSIONS
+REAL = "MASTODON_IMAGES" in os.environ
 
 DOMAIN = "social.test"
 PASSWORD = secrets.token_hex(8)

@@ -19,7 +19,20 @@ SOCKET = {
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
 }
 
-DIFFERENT: Mapping[str, str] = {}
+SHORT = {
+    "never": "private,no-store",
+    "visitors": "max-age=15,public,stale-while-revalidate=30,stale-if-error=86400",
+    "visitors-1h": "max-age=15,public,stale-while-revalidate=30,stale-if-error=3600",
+    "everyone": "max-age=300,public,stale-while-revalidate=30,stale-if-error=86400",
+    "file": "public,max-age=2419200,must-revalidate",
+}
+"""Words of questions.txt for what Cache-Control often says."""
+
+DIFFERENT: Mapping[str, str] = {
+    "nobody GET /api/v1/instance/terms_of_service": "4.6 lets a cache keep the 404, 4.5 does not: nobody asks here",
+    "nobody GET /users/alice/collections/devices": "4.6 has the 404 as a page, 4.5 as JSON: a route that is gone",
+    "nobody POST /oauth/authorize": "the page of a forged form may be kept for revalidation, or not at all",
+}
 """Questions that the stand-in may answer otherwise, and why."""
 
 
@@ -38,10 +51,11 @@ class Known:
         to = location.path + (f"?{location.query}" if location.query else "")
         for name, value in things.items():
             to = to.replace(f"/{value}", f"/{{{name}}}")
+        cache = re.sub(r"\s", "", answer.headers.get("cache-control", "")) or "-"
         return cls(
             str(answer.status),
             answer.headers.get("content-type", "").partition(";")[0].strip() or "-",
-            re.sub(r"\s", "", answer.headers.get("cache-control", "")) or "-",
+            next((word for word, meant in SHORT.items() if meant == cache), cache),
             to or "-",
         )
 

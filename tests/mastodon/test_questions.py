@@ -61,6 +61,7 @@ def asked(world: World) -> Iterator[Mapping[str, Answers]]:
         streaming = world.start(tag, None, "mastodon-streaming")
         until(lambda c=streaming: b"now listening" in c.logs(), lambda c=streaming: c.logs().decode())
         alice = signed_in(web, "alice", passwords["alice"])
+        page = cookies(alice)
         user = alice.authorize()
         application = {**register(web), "grant_type": "client_credentials", "scope": "read write"}
         people = {
@@ -68,7 +69,7 @@ def asked(world: World) -> Iterator[Mapping[str, Answers]]:
             "wrong": bearer("wrong"),
             "user": bearer(user),
             "app": bearer(token(web, application, {})),
-            "page": cookies(alice),
+            "page": page,
             "owner": cookies(signed_in(web, "owner", passwords["owner"])),
         }
         media = web.post("/api/v2/media", headers=bearer(user), files={"file": ("a.png", PICTURE, "image/png")})

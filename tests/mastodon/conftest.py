@@ -28,6 +28,7 @@ from lab.images import Images
 
 VERSIONS = tuple(os.environ.get("MASTODON_VERSIONS", ",".join(standin.VERSIONS)).split(","))
 OLD, MIDDLE, NEW = VERSIONS
+REAL = "MASTODON_IMAGES" in os.environ
 
 DOMAIN = "social.test"
 PASSWORD = secrets.token_hex(8)
@@ -220,9 +221,11 @@ class World:
         assert result.code == 0, result.output
 
     def account(self, tag: str, name: str = "owner") -> str:
-        """Creates an account with tootctl; its password. `database` is a name that resolves here."""
+        """Creates an account with tootctl; its password. `database` is a name that resolves here. The account
+        `owner` has that role."""
+        role = "--role Owner" if name == "owner" else ""
         result = self.run(
-            tag, f"tootctl accounts create {name} --email {name}@database --confirmed --approve --role Owner"
+            tag, f"tootctl accounts create {name} --email {name}@database --confirmed --approve {role}"
         )
         assert result.code == 0, result.output
         # Bundler says before that it cannot write to its home.

@@ -20,7 +20,9 @@ Dotenv.load(*%W(.env.#{Rails.env}.local .env.local .env.#{Rails.env} .env).map {
 require_relative '../lib/mastodon/version'
 require_relative '../lib/mastodon/redis_configuration'
 require_relative '../lib/mastodon/cross_origin'
+require_relative '../lib/mastodon/exporter'
 require_relative '../lib/mastodon/public_files'
+require_relative '../lib/mastodon/rate_limit'
 
 module Mastodon
   class Application < Rails::Application
@@ -29,6 +31,7 @@ module Mastodon
     config.public_file_server.enabled = false
     config.middleware.insert_before 0, Mastodon::CrossOrigin
     config.middleware.use Mastodon::PublicFiles if ENV['RAILS_SERVE_STATIC_FILES'] == 'true'
+    config.middleware.use Mastodon::RateLimit
     config.session_store :cookie_store, key: '_mastodon_session', secure: Rails.env.production?, same_site: :lax
 
     config.active_job.queue_adapter = :sidekiq

@@ -15,6 +15,9 @@ environment ENV.fetch('RAILS_ENV', 'development')
 workers ENV.fetch('WEB_CONCURRENCY', 2).to_i
 
 preload_app!
+
+# As in Mastodon: without workers there is nothing to fork, and no exporter.
+before_fork { Mastodon::Exporter.start } if ENV['MASTODON_PROMETHEUS_EXPORTER_ENABLED'] == 'true'
 plugin :tmp_restart
 
 set_remote_address(proxy_protocol: :v1) if ENV['PROXY_PROTO_V1'] == 'true'

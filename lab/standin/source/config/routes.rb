@@ -53,7 +53,7 @@ Rails.application.routes.draw do
     get '@:username/:id/embed', to: 'accounts#embed'
   end
   get '@:elsewhere/(*any)', to: 'home#index', constraints: { elsewhere: %r{([^/])+?} }, format: false
-  get '%40:username', to: redirect('/@%{username}')
+  get ':encoded', to: redirect { |found, _| "/#{found[:encoded].gsub('%40', '@')}" }, constraints: { encoded: /%40.*/ }
   get 'tags/:id', to: 'accounts#tag'
 
   %w(
@@ -79,9 +79,9 @@ Rails.application.routes.draw do
     get 'confirmation', to: 'confirmations#show', as: :auth_confirmation
     get 'confirmation/new', to: 'confirmations#show'
     get 'password/new', to: 'confirmations#show'
-    get 'sign_up', to: redirect('/auth/sign_in', status: 302)
-    get 'password/edit', to: redirect('/auth/sign_in', status: 302)
-    get 'cancel', to: redirect('/auth/sign_up', status: 302)
+    get 'sign_up', to: 'signed_in#form', place: '/auth/sign_in'
+    get 'password/edit', to: 'signed_in#form', place: '/auth/sign_in'
+    get 'cancel', to: 'signed_in#form', place: '/auth/sign_up'
     get 'sessions/security_key_options', to: 'api/listed#token'
     get 'edit', to: 'signed_in#page'
     get 'setup', to: 'signed_in#elsewhere'
@@ -119,7 +119,7 @@ Rails.application.routes.draw do
     %w(dashboard accounts settings/branding).each { |path| get "admin/#{path}", action: :staff }
   end
   get 'invite/:code', to: 'api/listed#nothing', constraints: ->(request) { request.format.json? }
-  get 'invite/:code', to: redirect('/auth/sign_in', status: 302)
+  get 'invite/:code', to: 'signed_in#form', place: '/auth/sign_in'
 
   # -- the API -----------------------------------------------------------------------------------------
   namespace :api, format: false do
@@ -179,5 +179,5 @@ Rails.application.routes.draw do
   end
 
   match '*unmatched', via: :all, to: 'application#not_found', format: false
-  match '/', via: %i(post put patch delete options), to: 'application#not_found', format: false
+  match '/', via: %i(post put patch delete), to: 'application#not_found', format: false
 end

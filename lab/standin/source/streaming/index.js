@@ -17,12 +17,6 @@ const log = (level, msg, extra = {}) => console.log(JSON.stringify({ level, time
 
 const pool = createPool(process.env);
 pool.on('error', (err) => log('error', 'PostgreSQL connection lost', { err: err.message }));
-// Like Mastodon, start only with a database that answers.
-await pool.query('SELECT 1').catch((err) => {
-  log('fatal', `Cannot reach PostgreSQL: ${err.message}`);
-  process.exit(1);
-});
-
 const redis = createClient(process.env);
 redis.on('error', (err) => log('error', 'Redis Client Error!', { err: err.message }));
 
@@ -122,12 +116,15 @@ const metrics = () => `# HELP connected_clients Number of clients connected to t
 # TYPE connected_clients gauge
 connected_clients{type="websocket"} ${counters.connected}
 connected_clients{type="eventsource"} ${counters.events}
-# HELP connected_channels Number of Redis channels the streaming server is subscribed to
-# TYPE connected_channels gauge
-connected_channels ${subscriptions.size}
+# HELP redis_subscriptions Number of Redis channels the streaming server is subscribed to
+# TYPE redis_subscriptions gauge
+redis_subscriptions ${subscriptions.size}
 # HELP redis_messages_received_total Total number of messages received from Redis
 # TYPE redis_messages_received_total counter
 redis_messages_received_total ${counters.messages}
+# HELP messages_sent_total Total number of messages sent to clients
+# TYPE messages_sent_total counter
+messages_sent_total ${counters.sent}
 # HELP process_resident_memory_bytes Resident memory size in bytes
 # TYPE process_resident_memory_bytes gauge
 process_resident_memory_bytes ${process.memoryUsage.rss()}
@@ -247,7 +244,6 @@ setInterval(() => {
 }, 30000).unref();
 
 if (process.env.SOCKET) {
-  fs.rmSync(process.env.SOCKET, { force: true });
   server.listen(process.env.SOCKET, () => fs.chmodSync(process.env.SOCKET, 0o666));
 } else {
   server.listen(Number(process.env.PORT || 4000), process.env.BIND || '127.0.0.1', () => log('info', `Streaming API now listening on ${server.address().address}:${server.address().port}`));

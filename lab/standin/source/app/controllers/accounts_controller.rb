@@ -29,10 +29,8 @@ class AccountsController < ApplicationController
     @statuses = [account.statuses.visibility_public.find(params[:id])]
     respond_to do |format|
       format.html do
-        return redirect_to(short_account_status_path(account.username, params[:id])) if params[:account_id]
-
         expires_in(10.seconds, public: true) unless current_user
-        render 'home/index'
+        params[:account_id] ? redirect_to(short_account_status_path(account.username, params[:id])) : render('home/index')
       end
       format.json { render_activity(StatusSerializer.new(@statuses.first).as_json) }
     end

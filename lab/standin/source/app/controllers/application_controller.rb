@@ -39,16 +39,16 @@ class ApplicationController < ActionController::Base
   # To the form, from which one comes back; only a page can show it.
   def require_sign_in
     return if current_user
-    return render(json: { error: 'You need to login or sign up before continuing.' }, status: 401) unless request.format.nil? || request.format.html?
+    response.cache_control.replace(no_cache: true)
+    return render(body: nil, content_type: request.format.to_s, status: 401) unless [nil, Mime::ALL, Mime[:html]].include?(request.format)
 
     session[:return_to] = request.fullpath if request.get?
-    response.cache_control.replace(no_cache: true)
     redirect_to auth_sign_in_path
   end
 
   # What everyone sees may be kept by a cache in front, and then carries no cookie.
   def keep_for_visitors(seconds = 15.seconds, if_error: 1.day)
-    expires_in(seconds, public: true, stale_while_revalidate: 30.seconds, stale_if_error: if_error) unless current_user
+    expires_in(seconds, public: true, stale_while_revalidate: 30.seconds, stale_if_error: if_error) unless current_user || cookies['_mastodon_session']
   end
 
   # Address of a compiled file by its name in the sources; KeyError where assets:precompile has not run.

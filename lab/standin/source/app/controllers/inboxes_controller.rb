@@ -5,9 +5,10 @@ class InboxesController < ApplicationController
   skip_forgery_protection
 
   def create
-    raise ActiveRecord::RecordNotFound if params[:username] && Account.find_local(params[:username]).nil?
+    return render(json: { error: 'Record not found' }, status: 404) if params[:username] && Account.find_local(params[:username]).nil?
 
-    refuse
+    # Nor can the key be fetched that a signature names.
+    request.headers['Signature'] ? render(json: { error: 'Remote data could not be fetched' }, status: 503) : refuse
   end
 
   def refuse

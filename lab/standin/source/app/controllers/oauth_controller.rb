@@ -7,7 +7,6 @@ class OauthController < ApplicationController
 
   skip_forgery_protection only: %i(token revoke)
   before_action :require_sign_in, only: %i(authorize native applications)
-  before_action(only: %i(authorize agree decline)) { response.cache_control.replace(private: true, no_store: true) }
 
   def authorize
     return failure(400) if params[:client_id].blank?
@@ -67,6 +66,11 @@ class OauthController < ApplicationController
   end
 
   private
+
+  def require_sign_in
+    super
+    response.cache_control.replace(private: true, no_store: true)
+  end
 
   def client
     id, secret = ActionController::HttpAuthentication::Basic.has_basic_credentials?(request) ? ActionController::HttpAuthentication::Basic.user_name_and_password(request) : params.values_at(:client_id, :client_secret)

@@ -2,18 +2,21 @@
 
 # Pages for who has signed in, without what they show.
 class SignedInController < ApplicationController
-  before_action :require_sign_in, except: :staff
+  before_action :require_sign_in, except: %i(staff form)
 
-  def page
-    respond_to(&:html)
-  end
+  def page; end
 
   def csv
-    respond_to { |format| format.csv { render body: '' } }
+    render body: '', content_type: 'text/csv'
   end
 
   def elsewhere
     redirect_to root_path
+  end
+
+  # For what is done with a form of one's own, or not at all.
+  def form
+    redirect_to params[:place]
   end
 
   # Needs what only the person's own page would bring along.

@@ -15,6 +15,7 @@ class DistributionWorker
       redis.publish("timeline:#{status.account_id}", payload)
       redis.publish('timeline:public', payload) if status.visibility_public?
       redis.publish('timeline:public:local', payload) if status.visibility_public?
+      status.text.scan(/#(\w+)/).flatten.each { |tag| redis.publish("timeline:hashtag:#{tag.downcase}", payload) } if status.visibility_public?
     end
 
     DeliveryWorker.perform_async(status.id)

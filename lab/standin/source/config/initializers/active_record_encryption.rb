@@ -6,7 +6,7 @@
   ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY
 ).each do |name|
   value = ENV[name].presence
-  value ||= SecureRandom.hex if ENV['SECRET_KEY_BASE_DUMMY'].present?
+  value = SecureRandom.hex(64) if ENV['SECRET_KEY_BASE_DUMMY']
 
   if value.nil?
     abort <<~MESSAGE

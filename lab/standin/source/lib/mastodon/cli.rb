@@ -13,7 +13,6 @@ module Mastodon
       # What a command says is for its user alone.
       def initialize(*)
         [ActiveRecord, ActiveJob, ActionMailer].each { |part| part::Base.logger = Logger.new(IO::NULL) }
-        Sidekiq.default_configuration.logger = Logger.new(IO::NULL)
         super
       end
 

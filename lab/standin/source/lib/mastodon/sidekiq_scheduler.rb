@@ -13,7 +13,8 @@ module Mastodon
         jobs = schedule.values.select { |job| queues.include?(job[:queue]) }
         next if jobs.empty?
 
-        config.logger.info "Schedules Loaded: #{jobs.pluck(:class).join(', ')}"
+        jobs.each { |job| config.logger.info "Scheduling #{job[:class]}" }
+        config.logger.info 'Schedules Loaded'
         @threads = jobs.map { |job| Thread.new { run(job, config.logger) } }
       end
 

@@ -6,6 +6,12 @@ namespace :db do
 
     desc 'Generate a set of keys for configuring Active Record encryption in a given environment'
     task :init do # rubocop:disable Rails/RakeEnvironment
+      names = %w(DETERMINISTIC_KEY KEY_DERIVATION_SALT PRIMARY_KEY).map { |name| "ACTIVE_RECORD_ENCRYPTION_#{name}" }
+      if names.any? { |name| ENV[name].present? } && ENV['IGNORE_ALREADY_SET_SECRETS'] != 'true'
+        puts 'Secrets for this server have already been set: new ones come with `IGNORE_ALREADY_SET_SECRETS=true`.'
+        next
+      end
+
       puts <<~MESSAGE
         Add the following secret environment variables to your Mastodon environment (e.g. .env.production), ensure they are shared across all your nodes and do not change them after they are set:
 
@@ -19,13 +25,10 @@ namespace :db do
   namespace :migrate do
     desc 'Setup the db or migrate depending on state of db'
     task setup: :environment do
-      fresh = begin
-        ActiveRecord::Base.connection_pool.migration_context.current_version.zero?
-      rescue ActiveRecord::NoDatabaseError
-        Rake::Task['db:setup'].invoke
-        next
-      end
-
+      fresh = ActiveRecord::Base.connection_pool.migration_context.current_version.zero?
+    rescue ActiveRecord::NoDatabaseError
+      Rake::Task['db:setup'].invoke
+    else
       Rake::Task['db:migrate'].invoke
       Rake::Task['db:seed'].invoke if fresh
     end
@@ -46,10 +49,11 @@ namespace :db do
       raise ActiveRecord::ConcurrentMigrationError, 'Failed to release advisory lock: the database connection goes through a transaction pool'
     end
 
-    current = ActiveRecord::Base.connection_pool.migration_context.current_version
-    oldest = Mastodon::Version.oldest_schema
-    if ENV['SKIP_POST_DEPLOYMENT_MIGRATIONS'] == 'true' && current.positive? && current < oldest
-      abort 'Zero-downtime migrations from this old a version are not supported: pass through the minor versions in between, one by one.'
+    if ENV['SKIP_POST_DEPLOYMENT_MIGRATIONS'] && ActiveRecord::Base.connection_pool.migration_context.current_version < Mastodon::Version::OLDEST_SCHEMA
+      abort <<~MESSAGE
+        Zero-downtime migrations from Mastodon versions earlier than 4.2.0 are not supported.
+        Run migrations without `SKIP_POST_DEPLOYMENT_MIGRATIONS`, with all services stopped.
+      MESSAGE
     end
   end
 

@@ -12,6 +12,7 @@ class Api::BaseController < ApplicationController
   private
 
   def refuse(message, status)
+    response.cache_control.replace(private: true, no_store: true)
     render json: { error: message }, status: status
   end
 

@@ -2,15 +2,13 @@
 
 module Mastodon
   module Version
+    # The first of its own migrations stands for Mastodon 4.2's last.
+    OLDEST_SCHEMA = 2025_09_01_100000
+
     module_function
 
     def to_s
       '4.7.0'
-    end
-
-    # Version of the oldest schema from which an upgrade without downtime is possible.
-    def oldest_schema
-      2026_05_01_100000
     end
   end
 end

@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON_BIN := .venv/bin
-LAB = $(PYTHON_BIN)/lab
+LAB_COMMAND = $(PYTHON_BIN)/lab
 RUN_TESTS = $(PYTHON_BIN)/python tests/run.py
 # Tools of the environment before the machine's: molecule and ansible-lint call ansible-playbook by name.
 export PATH := $(CURDIR)/$(PYTHON_BIN):$(PATH)
@@ -19,15 +19,15 @@ bootstrap: ## Install what this machine lacks (packages, Docker engine, Python e
 
 .PHONY: lab
 lab: bootstrap ## Bring the whole instance up on this machine, prove that it works, say where it is
-	@$(LAB) up
+	@$(LAB_COMMAND) up
 
 .PHONY: lab-down
 lab-down: ## Remove everything that `make lab` made (built images are kept; `lab purge` removes them too)
-	@if [ -x $(PYTHON_BIN)/lab ]; then $(LAB) down; else echo "No lab here: .venv does not exist."; fi
+	@if [ -x $(PYTHON_BIN)/lab ]; then $(LAB_COMMAND) down; else echo "No lab here: .venv does not exist."; fi
 
 .PHONY: lab-status
 lab-status: ## Show the lab's parts, droplets and load balancer
-	@$(LAB) status
+	@$(LAB_COMMAND) status
 
 .PHONY: test
 test: bootstrap ## Run every check (see the parts below); closes with one line of totals
@@ -48,6 +48,10 @@ test-molecule: bootstrap ## Molecule, every scenario or one: make test-molecule 
 .PHONY: test-e2e
 test-e2e: bootstrap ## The whole instance in a lab of its own, from nothing
 	@$(RUN_TESTS) e2e
+
+.PHONY: test-real
+test-real: bootstrap ## What runs unchanged on every Mastodon, on a lab that runs another one: make test-real LAB=NAME
+	@$(RUN_TESTS) real $(if $(LAB),--lab $(LAB))
 
 .PHONY: test-vm
 test-vm: ## The share (NFS) between two virtual machines; 30 minutes where two busy cores emulate them

@@ -166,9 +166,12 @@ def _say_how_to_use(lab: Lab, started: Started | None, *, converged: bool) -> No
 @click.pass_obj
 @_plainly
 def images_command(lab: Lab) -> None:
-    """Take the images that exec has made (`--image-source exec`) into the engine here; print their names."""
-    for name in made_images.take(connect(timeout=600), lab, lambda _: None):
-        click.echo(name)
+    """Take the images that exec has made (`--image-source exec`) into the engine here; print their tags."""
+    progress = Progress(Console(stderr=True, highlight=False))
+    with progress.run(), progress.step("images") as step:
+        tags = made_images.take(connect(timeout=600), lab, step.say)
+    for tag in tags:
+        click.echo(tag)
 
 
 @main.command()

@@ -21,9 +21,11 @@ _SHARED = "/srv/mastodon/share/images"
 
 
 def take(client: docker.DockerClient, lab: Lab, say: Callable[[str], None]) -> list[str]:
-    """Their names here, `vmstio-lab/made/mastodon:TAG` and `...-streaming:TAG`. Raises LabError."""
+    """Have them as `vmstio-lab/made/mastodon:TAG` and `...-streaming:TAG`; the tags, those of before too.
+
+    Raises LabError.
+    """
     droplet = Runtime(client, lab).resolve(f"{INSTANCE}-exec").name
-    taken = []
     with tempfile.TemporaryDirectory(dir=scratch(lab.cache)) as folder:
         _run("docker", "cp", "--quiet", f"{droplet}:{_SHARED}", folder)
         layouts = sorted(path for path in Path(folder, "images").iterdir() if (path / "index.json").exists())
@@ -39,8 +41,8 @@ def take(client: docker.DockerClient, lab: Lab, say: Callable[[str], None]) -> l
                     *(f"oci:/work/images/{layout.name}:{name}", f"docker-archive:/work/image.tar:{target}"),
                 )
                 _run("docker", "load", "--quiet", "--input", str(archive))
-                taken.append(target)
-    return taken
+    every = (name for image in client.images.list(f"{MADE}/mastodon") for name in image.tags)
+    return sorted(name.rpartition(":")[2] for name in every)
 
 
 def _run(*command: str) -> None:

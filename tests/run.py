@@ -1,9 +1,10 @@
 """`make test`: runs the parts, keeps each one's output in tests/output/, closes with one line of totals.
 
-Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, machines, standin,
-molecule, e2e. Part vm runs only when it is named: it boots virtual machines, which is slow where they are
-emulated. A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All
-run, also after a failure; the exit code is 1 if anything failed.
+Usage: run.py [PART ...] [--scenario NAME] [--lab NAME]. Parts in order: lint, unit, contract, machines,
+mastodon, molecule, e2e. Two run only when they are named: vm boots virtual machines, which is slow where they
+are emulated; real runs mastodon and e2e on a lab that is up and runs another Mastodon than the stand-in.
+A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All run,
+also after a failure; the exit code is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.caller import as_root
+from lab.made_images import MADE
+from plugins.module_utils._mastodon_version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"
-PARTS = ("lint", "unit", "contract", "machines", "standin", "molecule", "e2e")
+PARTS = ("lint", "unit", "contract", "machines", "mastodon", "molecule", "e2e")
 UNPRIVILEGED = {"lint", "unit", "contract"}
 """Parts that use no engine."""
 VM_SCENARIOS = {"share"}
@@ -41,6 +44,8 @@ class Check:
     name: str
     command: tuple[str, ...]
     pytest: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables besides this program's own."""
 
 
 @dataclass
@@ -79,7 +84,27 @@ def shell_scripts() -> list[str]:
     return found
 
 
-def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
+def of_the_lab(name: str) -> Iterator[Check]:
+    """The tests that run unchanged on every Mastodon, on the one of that lab, and on its images."""
+    versions = made_versions(name)
+    images = (("MASTODON_IMAGES", MADE), ("MASTODON_VERSIONS", ",".join(versions)))
+    for folder, variables in (("mastodon", images), ("e2e", (("E2E_LAB", name),))):
+        command = ("pytest", "-q", f"tests/{folder}")
+        yield Check(f"pytest tests/{folder}", command, pytest=True, environment=variables)
+
+
+def made_versions(name: str) -> list[str]:
+    """Tags of the images that exec has made there: the newest of each series, the oldest series first."""
+    found = subprocess.run(["lab", "--name", name, "images"], check=True, capture_output=True, text=True)
+    newest: dict[tuple[int, int], Version] = {}
+    for tag in found.stdout.split():
+        version = Version.parse(tag.replace("_", "+"))
+        if version.series not in newest or newest[version.series].is_older_than(version):
+            newest[version.series] = version
+    return [newest[series].image_tag for series in sorted(newest)]
+
+
+def checks_of(part: str, scenario: str | None, lab: str | None = None) -> Iterator[Check]:
     if part == "lint":
         yield Check("ruff check", ("ruff", "check", "."))
         yield Check("ruff format", ("ruff", "format", "--check", "."))
@@ -104,6 +129,8 @@ def checks_of(part: str, scenario: str | None) -> Iterator[Check]:
         )
         for name in sorted(scenarios):
             yield Check(f"molecule {name}", ("molecule", "test", "--scenario-name", name))
+    elif part == "real":
+        yield from of_the_lab(lab or "lab")
     elif part == "vm":
         yield Check("pytest tests/vm", ("pytest", "-q", "-x", "tests/vm"), pytest=True)
         for name in sorted(VM_SCENARIOS):
@@ -143,6 +170,7 @@ def run(check: Check, failures: list[str]) -> Totals:
         "ANSIBLE_INJECT_FACT_VARS": "false",
         "NO_COLOR": "1",
         "COLUMNS": "200",  # so wide are pytest's lines about failures
+        **dict(check.environment),
     }
     started = time.monotonic()
     print(f"{check.name} ...", flush=True)
@@ -168,9 +196,10 @@ def run(check: Check, failures: list[str]) -> Totals:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
-        "part", nargs="*", choices=[*PARTS, "vm", []], help=f"default: all, {', '.join(PARTS)}"
+        "part", nargs="*", choices=[*PARTS, "vm", "real", []], help=f"default: all, {', '.join(PARTS)}"
     )
     parser.add_argument("--scenario", help="one molecule scenario instead of all")
+    parser.add_argument("--lab", help="the lab of part real")
     arguments = parser.parse_args()
     if not set(arguments.part or PARTS) <= UNPRIVILEGED:
         as_root()
@@ -179,7 +208,7 @@ def main() -> int:
     totals = Totals()
     failures: list[str] = []
     for part in arguments.part or PARTS:
-        for check in checks_of(part, arguments.scenario):
+        for check in checks_of(part, arguments.scenario, arguments.lab):
             totals.add(run(check, failures))
     print(*failures, sep="\n", end="\n" if failures else "")
     print(f"took {(time.monotonic() - started) / 60:.1f} minutes")

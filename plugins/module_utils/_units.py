@@ -58,7 +58,7 @@ class Unit:
 
         The more often systemd had to restart it, the longer it has to run until that is believed.
         """
-        if self.active in ("activating", "failed"):
+        if self.active in ("activating", "deactivating", "failed"):
             return f"is {self.active} ({self.sub}), restarted {self.restarts} times"
         if self.active == "active" and self.up < min(5 * self.restarts, 60):
             return f"runs for {self.up:.0f} s only, restarted {self.restarts} times"

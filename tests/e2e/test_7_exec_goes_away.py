@@ -23,8 +23,7 @@ from lab.instance import Instance, streamed
 from lab.pki import Authority
 from tests.visitor import Visitor, health
 
-from .conftest import BIN, DOMAIN, HOSTS, WORKERS, TestLab, run, served_by, status, until
-from .test_4_a_worker_goes_away import members_up
+from .conftest import BIN, DOMAIN, HOSTS, WORKERS, TestLab, members_up, run, served_by, status, until
 
 LIMIT = 240
 """Seconds to wait for what the workers do every minute."""

@@ -1,24 +1,40 @@
-"""A worker runs images that exec made from its release, as a fork's must."""
+"""A worker runs images that exec made, as a fork's must, and has the variables that the admin added."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .conftest import Run, TestLab, members_up, until
+from .conftest import EXISTING, Run, TestLab, members_up, until
 
 WORKER = "vmst-worker-3"
 NAMES = {"mastodon-web": "mastodon", "mastodon-streaming": "mastodon-streaming"}
 
 
-@pytest.fixture(scope="module")
-def site(converged: TestLab) -> Run:
+EXTRA = {
+    "LDAP_HOST": "ldap.example.org",
+    "MASTODON_PROMETHEUS_EXPORTER_ENABLED": "true",
+    "OIDC_DISPLAY_NAME": "Our account",
+    "PROMETHEUS_EXPORTER_PORT": "9395",
+}
+"""Variables of Mastodon that no setting of the roles has."""
+
+
+def converge(lab: TestLab) -> Run:
     """One worker, to save time; the others keep what they have."""
-    return converged.playbook(
-        "site", "-e", "mastodon_image_source=exec", "--limit", f"localhost,vmst-exec,{WORKER}"
-    ).must_succeed()
+    settings = {"mastodon_image_source": "exec", "mastodon_extra_environment": EXTRA}
+    limit = f"localhost,vmst-exec,{WORKER}"
+    return lab.playbook("site", "-e", json.dumps(settings), "--limit", limit).must_succeed()
+
+
+@pytest.fixture(scope="module")
+def site(converged: TestLab) -> Iterator[Run]:
+    yield converge(converged)
+    if EXISTING:
+        converged.playbook("site").must_succeed()
 
 
 def container(lab: TestLab, host: str, name: str) -> dict[str, Any]:
@@ -59,6 +75,12 @@ def test_the_image_is_as_a_registrys(converged: TestLab, site: Run, unit: str) -
         assert list(made["ExposedPorts"]) == ["4000/tcp"]
 
 
+@pytest.mark.parametrize("unit", [*NAMES, "mastodon-sidekiq"])
+def test_additional_variables_arrive(converged: TestLab, site: Run, unit: str) -> None:
+    found = container(converged, WORKER, unit)["Config"]["Env"]
+    assert {f"{name}={value}" for name, value in EXTRA.items()} <= set(found)
+
+
 def test_nothing_of_exec_is_in_it(converged: TestLab, site: Run) -> None:
     found = converged.ssh(
         WORKER,
@@ -75,7 +97,5 @@ def test_it_serves(converged: TestLab, site: Run) -> None:
 
 
 def test_again_it_changes_nothing(converged: TestLab, site: Run) -> None:
-    again = converged.playbook(
-        "site", "-e", "mastodon_image_source=exec", "--limit", f"localhost,vmst-exec,{WORKER}"
-    ).must_succeed()
+    again = converge(converged)
     assert {host: recap.changed for host, recap in again.recap.items()} == dict.fromkeys(again.recap, 0)

@@ -171,10 +171,10 @@ def status(lab: TestLab) -> list[dict[str, str]]:
 
 
 def jobs(lab: TestLab, droplet: str, since: float = 0) -> set[str]:
-    """Classes of the background jobs that the Sidekiqs of a droplet have done."""
+    """Classes of the background jobs that the Sidekiqs of a droplet have done; Sidekiq 7 and 8 say it."""
     journal = f"journalctl --unit 'mastodon-sidekiq*' --output cat --since @{since:.6f}"
     done = lab.ssh(droplet, journal).must_succeed().output
-    return set(re.findall(r" class=(\S+) .* INFO: done$", done, re.MULTILINE))
+    return set(re.findall(r" class=(\S+) .*: done$", done, re.MULTILINE))
 
 
 def served_by(lab: TestLab, address: str) -> set[str]:

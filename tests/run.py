@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.vmstio.mastodon.plugins.module_utils._mastodon_version import Version
+
 from lab.caller import as_root
 from lab.made_images import MADE
-from plugins.module_utils._mastodon_version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"

@@ -140,7 +140,8 @@ def test_application_gets_a_token_by_a_code(web: httpx.Client, password: str) ->
     # Who has not signed in is sent to, and comes back.
     request = f"client_id={application['client_id']}&redirect_uri={IN_BROWSER}&response_type=code&scope=read"
     asked = browser.ask("GET", f"/oauth/authorize?{request}")
-    assert (asked.status_code, asked.headers["location"]) == (302, f"https://{DOMAIN}/auth/sign_in")
+    assert asked.status_code == 302, asked.text
+    assert asked.headers["location"] == f"https://{DOMAIN}/auth/sign_in"
     signed = browser.sign_in("owner@database", password)
     assert signed.headers["location"] == f"https://{DOMAIN}/oauth/authorize?{request}"
     form = browser.ask("GET", f"/oauth/authorize?{request}")
@@ -233,6 +234,7 @@ def test_only_who_listens_to_scheduler_schedules(ready: World) -> None:
 
 def test_mail_waits_in_its_queue(ready: World) -> None:
     created = ready.run(NEW, "tootctl accounts create fresh --email fresh@database --approve")
+    assert created.code == 0, created.output
     assert "OK" in created.stdout.splitlines()
     length = ready.database.exec_run(["valkey-cli", "llen", "queue:mailers"])[1]
     assert int(length.split()[-1]) >= 1

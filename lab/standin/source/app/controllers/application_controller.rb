@@ -40,7 +40,7 @@ class ApplicationController < ActionController::Base
   def require_sign_in
     return if current_user
     response.cache_control.replace(no_cache: true)
-    return render(body: nil, content_type: request.format.to_s, status: 401) unless request.format.nil? || request.format.html?
+    return render(body: nil, content_type: request.format.to_s, status: 401) unless [nil, Mime::ALL, Mime[:html]].include?(request.format)
 
     session[:return_to] = request.fullpath if request.get?
     redirect_to auth_sign_in_path

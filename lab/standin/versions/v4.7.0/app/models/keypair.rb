@@ -5,4 +5,7 @@ class Keypair < ApplicationRecord
   belongs_to :account
 
   encrypts :private_key
+
+  # The account has no number before it is saved.
+  before_create -> { self.uri = "#{account.actor_uri}#main-key" }
 end

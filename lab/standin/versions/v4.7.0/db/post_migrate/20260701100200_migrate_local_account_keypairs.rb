@@ -16,7 +16,7 @@ class MigrateLocalAccountKeypairs < ActiveRecord::Migration[7.2]
   def up
     Account.reset_column_information
     Account.where(domain: nil).where.not(private_key: nil).find_each do |account|
-      uri = "https://#{Rails.configuration.x.web_domain}/users/#{account.username}#main-key"
+      uri = "https://#{Rails.configuration.x.web_domain}/ap/users/#{account.id}#main-key"
       Keypair.create_with(uri: uri, public_key: account.public_key, private_key: account.private_key).find_or_create_by!(account_id: account.id)
     end
   end

@@ -14,7 +14,7 @@ module AccountKeys
   def generate_keys
     pair = OpenSSL::PKey::RSA.new(2048)
     self.public_key = pair.public_key.to_pem
-    (keypair || build_keypair).assign_attributes(uri: "#{actor_uri}#main-key", public_key: public_key, private_key: pair.to_pem)
+    (keypair || build_keypair).assign_attributes(public_key: public_key, private_key: pair.to_pem)
   end
 
   def signing_key

@@ -1,6 +1,6 @@
 """`make test`: runs the parts, keeps each one's output in tests/output/, closes with one line of totals.
 
-Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, machines, standin,
+Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, machines, mastodon,
 molecule, e2e. Part vm runs only when it is named: it boots virtual machines, which is slow where they are
 emulated. A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All
 run, also after a failure; the exit code is 1 if anything failed.
@@ -23,7 +23,7 @@ from lab.caller import as_root
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "tests" / "output"
-PARTS = ("lint", "unit", "contract", "machines", "standin", "molecule", "e2e")
+PARTS = ("lint", "unit", "contract", "machines", "mastodon", "molecule", "e2e")
 UNPRIVILEGED = {"lint", "unit", "contract"}
 """Parts that use no engine."""
 VM_SCENARIOS = {"share"}

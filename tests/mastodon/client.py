@@ -1,4 +1,4 @@
-"""Who talks to Mastodon: a browser that signs in and lets an application in, and questions sent as written."""
+"""Who talks to Mastodon: a browser that signs in and lets applications in, and requests sent as written."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Mastodon's images beside real databases, without droplets: needs the engine and the lab's images.
 
-Which images: the stand-in's, unless MASTODON_IMAGES names others and MASTODON_VERSIONS their versions, oldest
-first, one of each of the series 4.5, 4.6 and 4.7: `MASTODON_IMAGES=real MASTODON_VERSIONS=v4.5.15,v4.6.5,v4.7.0`
-takes real/mastodon:v4.5.15, real/mastodon-streaming:v4.5.15 and so on.
+Which images: the stand-in's, unless MASTODON_IMAGES names others and MASTODON_VERSIONS their versions, one of
+each of the series 4.5, 4.6 and 4.7: `MASTODON_IMAGES=prefix MASTODON_VERSIONS=v4.5.15,v4.6.5,v4.7.0` takes
+prefix/mastodon:v4.5.15, prefix/mastodon-streaming:v4.5.15 and so on.
 """
 
 from __future__ import annotations

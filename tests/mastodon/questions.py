@@ -29,9 +29,9 @@ SHORT = {
 """Words of questions.txt for what Cache-Control often says."""
 
 DIFFERENT: Mapping[str, str] = {
-    "nobody GET /api/v1/instance/terms_of_service": "4.6 lets a cache keep the 404, 4.5 does not: nobody asks here",
-    "nobody GET /users/alice/collections/devices": "4.6 has the 404 as a page, 4.5 as JSON: a route that is gone",
-    "nobody POST /oauth/authorize": "the page of a forged form may be kept for revalidation, or not at all",
+    "nobody GET /api/v1/instance/terms_of_service": "a 404 that 4.6 lets a cache keep, and 4.5 does not",
+    "nobody GET /users/alice/collections/devices": "a 404 as a page in 4.6, and as JSON in 4.5",
+    "nobody POST /oauth/authorize": "a forged form's page is kept for revalidation, or not",
 }
 """Questions that the stand-in may answer otherwise, and why."""
 
@@ -72,7 +72,7 @@ class Question:
         return f"{self.who} {self.what}"
 
     def ask(self, to: Audience, number: int) -> Known:
-        """`number`: questions with different numbers come from different addresses, whose limits are their own."""
+        """Questions of different numbers come from different addresses, whose limits are their own."""
         words = re.sub(r"{(\w+)}", lambda found: to.things[found[1]], self.what).split(" ")
         where = words.pop(0) if words[0] in {"STREAM", "SOCKET"} else "WEB"
         method, target, *rest = words
@@ -128,7 +128,9 @@ def read() -> list[Group]:
             # One word for all series, or one for each.
             full = [column * 3 if len(column) == 1 else column for column in columns]
             groups[-1].questions.append(
-                Question(who, what, tuple(Known(*(column[i] for column in full)) for i in range(3 if most else 0)))
+                Question(
+                    who, what, tuple(Known(*(column[i] for column in full)) for i in range(3 if most else 0))
+                )
             )
     return groups
 

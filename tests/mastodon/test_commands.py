@@ -24,12 +24,12 @@ def test_version(ready: World, command: str) -> None:
 
 
 def test_bundler_finds_everything_and_no_home(ready: World) -> None:
-    """A home that is read-only is complained about, by some Bundlers on standard output, before what a command says."""
+    """About a read-only home it complains, some versions on standard output, before what a command says."""
     result = ready.run(NEW, "bundle check")
     assert result.code == 0
     assert "`/opt/mastodon` is not writable." in result.output
     assert "The Gemfile's dependencies are satisfied" in result.stdout
-    quiet = ready.run(NEW, "tootctl version", environment={"BUNDLE_USER_HOME": "/tmp/bundle"})  # noqa: S108
+    quiet = ready.run(NEW, "tootctl version", environment={"BUNDLE_USER_HOME": "/tmp/bundle"})
     assert "not writable" not in quiet.output
 
 
@@ -41,7 +41,10 @@ def test_bundler_finds_everything_and_no_home(ready: World) -> None:
         ("accounts create nobody", "No value provided for required options '--email'"),
         ("accounts create nobody --email nobody@nowhere.invalid --confirmed", "Failure/Error: email"),
         ("accounts modify nobody --approve", "No user with such username"),
-        ("accounts create nobody --email nobody@database --role Nothing", "Cannot find user role with that name"),
+        (
+            "accounts create nobody --email nobody@database --role Nothing",
+            "Cannot find user role with that name",
+        ),
     ],
 )
 def test_what_cannot_be_done_ends_with_1(ready: World, command: str, says: str) -> None:
@@ -73,7 +76,14 @@ def test_accounts(ready: World) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["settings registrations open", "cache clear", "media remove", "preview_cards remove", "statuses remove", "feeds build"],
+    [
+        "settings registrations open",
+        "cache clear",
+        "media remove",
+        "preview_cards remove",
+        "statuses remove",
+        "feeds build",
+    ],
 )
 def test_chores_end_with_0(ready: World, command: str) -> None:
     result = ready.run(NEW, f"tootctl {command}")

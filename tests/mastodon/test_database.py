@@ -15,7 +15,10 @@ def test_first_setup_does_not_go_without_downtime(empty: World) -> None:
     for value in ("true", "false", ""):
         result = empty.run(NEW, SETUP, environment={**DIRECT, "SKIP_POST_DEPLOYMENT_MIGRATIONS": value})
         assert result.code == 1
-        assert "Zero-downtime migrations from Mastodon versions earlier than 4.2.0 are not supported" in result.output
+        assert (
+            "Zero-downtime migrations from Mastodon versions earlier than 4.2.0 are not supported"
+            in result.output
+        )
     # What these left behind is no hindrance.
     empty.setup(NEW)
     seeded(empty)
@@ -58,10 +61,7 @@ def test_status_lists_what_is_pending(empty: World) -> None:
     for value in ("", "false"):
         skipped = empty.migrate(NEW, environment={"SKIP_POST_DEPLOYMENT_MIGRATIONS": value})
         assert skipped.code == 0, skipped.output
-    post = [
-        number
-        for number in re.findall(r"^ +down +(\d{14}) ", empty.run(NEW, STATUS, environment=DIRECT).stdout, re.M)
-    ]
+    post = list(re.findall(r"^ +down +(\d{14}) ", empty.run(NEW, STATUS, environment=DIRECT).stdout, re.M))
     assert 0 < len(post) < len(down)
     assert empty.migrate(NEW).code == 0
     assert " down " not in empty.run(NEW, STATUS, environment=DIRECT).stdout
@@ -77,7 +77,11 @@ def test_no_database_no_migration(world: World) -> None:
 def test_tasks_that_make_keys(world: World) -> None:
     unset = {f"ACTIVE_RECORD_ENCRYPTION_{name}": None for name in KEYS}
     # Rails is not loaded for it, so that it needs none of them.
-    made = world.run(MIDDLE, "bundle exec rails db:encryption:init", environment={**unset, "SECRET_KEY_BASE": None, "LOCAL_DOMAIN": None})
+    made = world.run(
+        MIDDLE,
+        "bundle exec rails db:encryption:init",
+        environment={**unset, "SECRET_KEY_BASE": None, "LOCAL_DOMAIN": None},
+    )
     assert made.code == 0, made.output
     assert re.findall(r"^(ACTIVE_RECORD_ENCRYPTION_\w+)=\w{32}$", made.stdout, re.M) == [
         "ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY",
@@ -93,4 +97,7 @@ def test_tasks_that_make_keys(world: World) -> None:
         "bundle exec rails mastodon:webpush:generate_vapid_key",
         environment={**unset, "SECRET_KEY_BASE": None, "SECRET_KEY_BASE_DUMMY": "1", "LOCAL_DOMAIN": None},
     )
-    assert re.findall(r"^(VAPID_\w+)=[\w-]{43,87}=$", vapid.stdout, re.M) == ["VAPID_PRIVATE_KEY", "VAPID_PUBLIC_KEY"]
+    assert re.findall(r"^(VAPID_\w+)=[\w-]{43,87}=$", vapid.stdout, re.M) == [
+        "VAPID_PRIVATE_KEY",
+        "VAPID_PUBLIC_KEY",
+    ]

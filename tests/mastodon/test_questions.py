@@ -1,13 +1,13 @@
 """Every question of questions.txt has the same answer from the stand-in and from Mastodon.
 
-With MASTODON_RECORD=1 the answers are written down instead: for Mastodon's own images, when a new release is added.
+With MASTODON_RECORD=1 the answers are written down first: with Mastodon's own images, for a new release.
 """
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -15,7 +15,7 @@ import pytest
 
 from . import questions
 from .client import Browser, post, register, token
-from .conftest import DIRECT, OLD, REAL, VERSIONS, World, until
+from .conftest import OLD, REAL, VERSIONS, World, until
 from .questions import Audience, Known
 
 PICTURE = base64.b64decode(
@@ -45,8 +45,12 @@ def bearer(word: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {word}"}
 
 
+def listening(streaming: Any) -> None:
+    until(lambda: b"now listening" in streaming.logs(), lambda: streaming.logs().decode())
+
+
 @pytest.fixture(scope="module")
-def asked(world: World) -> Iterator[Mapping[str, Answers]]:
+def asked(world: World) -> Mapping[str, Answers]:
     """Each version's answers: one instance, upgraded from each version to the next."""
     found: dict[str, Answers] = {}
     for tag in VERSIONS:
@@ -59,7 +63,7 @@ def asked(world: World) -> Iterator[Mapping[str, Answers]]:
             assert (step := world.migrate(tag)).code == 0, step.output
         web = world.web(tag)
         streaming = world.start(tag, None, "mastodon-streaming")
-        until(lambda c=streaming: b"now listening" in c.logs(), lambda c=streaming: c.logs().decode())
+        listening(streaming)
         alice = signed_in(web, "alice", passwords["alice"])
         page = cookies(alice)
         user = alice.authorize()
@@ -72,18 +76,22 @@ def asked(world: World) -> Iterator[Mapping[str, Answers]]:
             "page": page,
             "owner": cookies(signed_in(web, "owner", passwords["owner"])),
         }
-        media = web.post("/api/v2/media", headers=bearer(user), files={"file": ("a.png", PICTURE, "image/png")})
+        media = web.post(
+            "/api/v2/media", headers=bearer(user), files={"file": ("a.png", PICTURE, "image/png")}
+        )
         things = {
             "status": post(web, user, "hello #lab").json()["id"],
             "private": post(web, user, "hello", visibility="private").json()["id"],
             "media": media.json()["id"],
             "account": web.get("/api/v1/accounts/verify_credentials", headers=bearer(user)).json()["id"],
         }
-        found[tag] = ask_all(Audience(web.base_url.netloc.decode(), f"{world.address(streaming)}:4000", people, things))
+        found[tag] = ask_all(
+            Audience(web.base_url.netloc.decode(), f"{world.address(streaming)}:4000", people, things)
+        )
         world.stop()
     if RECORD:
         questions.write_down({name: [found[tag][name] for tag in VERSIONS] for name in found[OLD]})
-    yield found
+    return found
 
 
 @pytest.mark.parametrize("group", questions.read(), ids=lambda group: group.title)

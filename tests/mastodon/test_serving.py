@@ -184,7 +184,8 @@ def test_limits_are_told_and_kept(web: httpx.Client, key: str) -> None:
     """Per token, and without one per address."""
     for headers in ({"Authorization": f"Bearer {key}"}, {"X-Forwarded-For": "203.0.113.7"}):
         left = [
-            int(web.get("/api/v2/instance", headers=headers).headers["x-ratelimit-remaining"]) for _ in range(2)
+            int(web.get("/api/v2/instance", headers=headers).headers["x-ratelimit-remaining"])
+            for _ in range(2)
         ]
         assert left[0] - left[1] == 1
     answer = web.get("/api/v2/instance", headers={"X-Forwarded-For": "203.0.113.8"})
@@ -192,7 +193,8 @@ def test_limits_are_told_and_kept(web: httpx.Client, key: str) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", answer.headers["x-ratelimit-reset"])
 
     last = [
-        web.post("/api/v1/apps", json={}, headers={"X-Forwarded-For": "203.0.113.9"}).status_code for _ in range(6)
+        web.post("/api/v1/apps", json={}, headers={"X-Forwarded-For": "203.0.113.9"}).status_code
+        for _ in range(6)
     ]
     assert last == [422] * 5 + [429]
 
@@ -203,7 +205,10 @@ def test_limits_are_told_and_kept(web: httpx.Client, key: str) -> None:
 def test_sidekiq_says_what_it_does_and_ends_in_two_steps(ready: World) -> None:
     ready.database.exec_run(["valkey-cli", "del", "processes"])
     container = ready.start(NEW, "bundle exec sidekiq -c 3")
-    log = lambda: container.logs().decode()  # noqa: E731
+
+    def log() -> str:
+        return str(container.logs().decode())
+
     ready_file = "test -e tmp/sidekiq_process_has_started_and_will_begin_processing_jobs"
     until(lambda: container.exec_run(ready_file)[0] == 0, log)
     until(lambda: len(processes(ready)) == 1, log)
@@ -266,7 +271,10 @@ def test_post_reaches_listeners_through_a_worker(ready: World, web: httpx.Client
     assert refused.value.response.status_code == 401
 
     events = httpx.stream(
-        "GET", f"http://{base}/api/v1/streaming/public", headers={"Authorization": f"Bearer {key}"}, timeout=30
+        "GET",
+        f"http://{base}/api/v1/streaming/public",
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=30,
     )
     with connect(f"{url}?stream=public", subprotocols=[key], proxy=None) as socket, events as stream:  # type: ignore[list-item]
         assert socket.subprotocol == key
@@ -280,7 +288,7 @@ def test_post_reaches_listeners_through_a_worker(ready: World, web: httpx.Client
             assert re.search(rf"^{name} \d", metrics, re.M)
 
         status = post(web, key, "to all #lab").raise_for_status().json()
-        streams = set()
+        streams: set[tuple[str, ...]] = set()
         while len(streams) < 2:
             message = json.loads(socket.recv(timeout=60))
             if message["event"] == "update":

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .client import log_in
-from .conftest import DIRECT, NEW, REAL, VERSIONS, World, until
+from .client import log_in, post
+from .conftest import DIRECT, MIDDLE, NEW, OLD, REAL, VERSIONS, World, until
 
 pytestmark = pytest.mark.skipif(REAL, reason="of the stand-in alone")
 
@@ -42,10 +42,22 @@ def test_session_shows_what_proxies_passed_on(ready: World) -> None:
 
 
 def test_migrations_always_fail_through_the_pool(empty: World) -> None:
-    """Mastodon's do on a busy day: the advisory lock belongs to a session, which a transaction pool does not keep."""
+    """Mastodon's do on a busy day: the pool does not keep the session that the advisory lock belongs to."""
     result = empty.run(NEW, "bundle exec rails db:migrate")
     assert result.code != 0
     assert "ConcurrentMigrationError" in result.output
+
+
+def test_wrong_order_shows(empty: World) -> None:
+    """New code on an old schema, and old code on a contracted one."""
+    empty.setup(OLD)
+    password = empty.account(OLD)
+    old = empty.web(OLD)
+    key = log_in(old, password)
+    assert post(empty.web(MIDDLE), key).status_code == 500
+    assert empty.migrate(MIDDLE).code == 0
+    assert post(old, key).status_code == 500
+    empty.stop()
 
 
 @pytest.mark.parametrize("tag", VERSIONS)

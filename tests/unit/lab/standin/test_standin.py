@@ -1,4 +1,4 @@
-"""The stand-in's sources and its git repository; images and behaviour are tested in tests/standin."""
+"""The stand-in's sources and its git repository; images and behaviour are tested in tests/mastodon."""
 
 from __future__ import annotations
 

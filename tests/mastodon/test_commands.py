@@ -17,30 +17,21 @@ def ready(world: World) -> Iterator[World]:
     world.stop()
 
 
-@pytest.mark.parametrize("command", ["version", "--version"])
-def test_version(ready: World, command: str) -> None:
-    result = ready.run(NEW, f"tootctl {command}")
-    assert (result.code, result.stdout.splitlines()[-1]) == (0, NEW.removeprefix("v"))
-
-
 def test_bundler_finds_everything_and_no_home(ready: World) -> None:
     """About a read-only home it complains, some versions on standard output, before what a command says."""
-    result = ready.run(NEW, "bundle check")
-    assert result.code == 0
+    result = ready.run(NEW, "tootctl --version")
+    assert (result.code, result.stdout.splitlines()[-1]) == (0, NEW.removeprefix("v"))
     assert "`/opt/mastodon` is not writable." in result.output
-    assert "The Gemfile's dependencies are satisfied" in result.stdout
-    quiet = ready.run(NEW, "tootctl version", environment={"BUNDLE_USER_HOME": "/tmp/bundle"})
-    assert "not writable" not in quiet.output
+    quiet = ready.run(NEW, "bundle check", environment={"BUNDLE_USER_HOME": "/tmp/bundle"})
+    assert (quiet.code, quiet.output) == (0, "The Gemfile's dependencies are satisfied\n")
 
 
 @pytest.mark.parametrize(
     ("command", "says"),
     [
         ("nothing", 'Could not find command "nothing"'),
-        ("accounts nothing", 'Could not find command "nothing"'),
         ("accounts create nobody", "No value provided for required options '--email'"),
         ("accounts create nobody --email nobody@nowhere.invalid --confirmed", "Failure/Error: email"),
-        ("accounts modify nobody --approve", "No user with such username"),
         (
             "accounts create nobody --email nobody@database --role Nothing",
             "Cannot find user role with that name",
@@ -74,17 +65,7 @@ def test_accounts(ready: World) -> None:
     assert (gone.code, ready.sql("SELECT count(*) FROM users")) == (0, "0")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "settings registrations open",
-        "cache clear",
-        "media remove",
-        "preview_cards remove",
-        "statuses remove",
-        "feeds build",
-    ],
-)
+@pytest.mark.parametrize("command", ["media remove", "preview_cards remove", "statuses remove"])
 def test_chores_end_with_0(ready: World, command: str) -> None:
     result = ready.run(NEW, f"tootctl {command}")
     assert result.code == 0, result.output

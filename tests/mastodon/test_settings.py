@@ -25,8 +25,7 @@ def ready(world: World) -> Iterator[World]:
 # -- without which nothing starts -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [None, ""])
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize(("name", "value"), zip(KEYS, (None, "", None), strict=True))
 def test_encryption_keys_are_a_must(world: World, name: str, value: str | None) -> None:
     result = world.run(NEW, "tootctl version", environment={f"ACTIVE_RECORD_ENCRYPTION_{name}": value})
     assert result.code == 1

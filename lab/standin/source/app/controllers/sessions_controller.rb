@@ -25,8 +25,8 @@ class SessionsController < ApplicationController
       user.record_sign_in!(request)
       redirect_to return_to || root_path
     else
-      @error = 'Invalid E-mail address or password.'
-      render :new, status: 422
+      @error = 'Invalid e-mail address or password.'
+      render :new
     end
   end
 

@@ -25,7 +25,7 @@ module Mastodon
         password = SecureRandom.hex
         user = User.new(
           account: account || Account.new(username: username), email: options[:email], password: password, role: find_role(options[:role]),
-          confirmed_at: (Time.now.utc if options[:confirmed]), approved: options[:approve] || Setting['registrations_mode'] != 'approved'
+          confirmed_at: (Time.now.utc if options[:confirmed]), approved: options[:approve] || Setting['registrations_mode'] == 'open'
         )
         report_errors(user.errors) unless user.save
 

@@ -190,6 +190,11 @@ class World:
         container.start()
         return container
 
+    def subnet(self) -> str:
+        """The addresses of the network: the one that the tests ask from is among them."""
+        found = self.client.networks.get(self.network).attrs["IPAM"]["Config"]
+        return str(found[0]["Subnet"])
+
     def address(self, container: Any) -> str:
         container.reload()
         return str(container.attrs["NetworkSettings"]["Networks"][self.network]["IPAddress"])

@@ -159,9 +159,9 @@ def test_trusted_proxies_decide_the_address(ready: World) -> None:
     password = ready.account(NEW, "proxied")
     for trusted, passed in (
         (None, {"203.0.113.9, 10.1.2.3": "203.0.113.9", "203.0.113.9, 192.0.2.5": "192.0.2.5"}),
-        # Setting it replaces the private ranges: the network of this test is one.
+        # Setting it replaces the private ranges.
         (
-            "172.16.0.0/12 192.0.2.0/24",
+            f"{ready.subnet()} 192.0.2.0/24",
             {"203.0.113.9, 192.0.2.5": "203.0.113.9", "203.0.113.9, 10.1.2.3": "10.1.2.3"},
         ),
     ):
@@ -170,6 +170,13 @@ def test_trusted_proxies_decide_the_address(ready: World) -> None:
             client.headers["X-Forwarded-For"] = chain
             assert Browser(client).sign_in("proxied@database", password).status_code == 302
             assert ready.sql("SELECT ip FROM login_activities ORDER BY id DESC LIMIT 1") == seen
+
+
+def test_who_is_no_trusted_proxy_may_not_pass_addresses_on(ready: World) -> None:
+    client = ready.web(NEW, environment={"TRUSTED_PROXY_IP": "192.0.2.0/24"})
+    for path in ("/about", "/api/v2/instance", "/health"):
+        assert client.get(path).status_code == 200
+        assert client.get(path, headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 500
 
 
 # -- exporters ------------------------------------------------------------------------------------------
@@ -185,7 +192,7 @@ def test_exporter_answers_where_it_is_told_to(ready: World) -> None:
     container = ready.sidekiq(NEW, "pull", environment=settings)
     answer = httpx.get(f"http://{ready.address(container)}:9400/metrics", timeout=20)
     assert answer.status_code == 200
-    assert "ruby_collector_working 1" in answer.text
+    assert "collector_working 1" in answer.text
     # The web process has one only when it forks.
     ready.web(NEW, environment=settings)
     with pytest.raises(httpx.ConnectError):

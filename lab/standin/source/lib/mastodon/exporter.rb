@@ -14,7 +14,7 @@ module Mastodon
 
     def serve(client)
       nil until client.gets.to_s.strip.empty?
-      body = "# TYPE ruby_collector_working gauge\nruby_collector_working 1\n"
+      body = "# TYPE collector_working gauge\ncollector_working 1\n"
       client.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: #{body.bytesize}\r\nConnection: close\r\n\r\n#{body}")
     rescue SystemCallError
       nil

@@ -7,16 +7,24 @@ class AddUniqueIndexOnAccountsUri < ActiveRecord::Migration[7.2]
 
   def up
     execute "UPDATE accounts SET uri = NULL WHERE uri = ''"
-    # An attempt that met duplicates leaves an invalid index behind.
+    merge_duplicates
+    # An attempt that was broken off leaves an invalid index behind.
     remove_index :accounts, name: INDEX, algorithm: :concurrently, if_exists: true
     add_index :accounts, :uri, name: INDEX, unique: true, algorithm: :concurrently
     remove_index :accounts, name: 'index_accounts_on_uri', algorithm: :concurrently, if_exists: true
-  rescue ActiveRecord::RecordNotUnique => e
-    raise StandardError, "Two or more accounts have the same uri: run `bin/tootctl maintenance fix-duplicates`, then migrate again (#{e.message.lines.last.strip})"
   end
 
   def down
     add_index :accounts, :uri, name: 'index_accounts_on_uri', algorithm: :concurrently, if_not_exists: true
     remove_index :accounts, name: INDEX, algorithm: :concurrently, if_exists: true
+  end
+
+  private
+
+  # The newest of the accounts of one address stays, and gets the others' posts.
+  def merge_duplicates
+    newest = 'SELECT id, max(id) OVER (PARTITION BY uri) AS kept FROM accounts WHERE uri IS NOT NULL'
+    execute "UPDATE statuses SET account_id = kept FROM (#{newest}) AS found WHERE account_id = found.id AND found.id <> kept"
+    execute "DELETE FROM accounts USING (#{newest}) AS found WHERE accounts.id = found.id AND found.id <> kept"
   end
 end

@@ -41,10 +41,6 @@ test-lint: bootstrap ## Linters, types, documentation, sanity
 test-unit: bootstrap ## Unit and contract tests (about a minute)
 	@$(RUN_TESTS) unit contract
 
-.PHONY: test-real
-test-real: bootstrap ## The contract of tests/mastodon with Mastodon itself: IMAGES=prefix VERSIONS=one of 4.5,4.6,4.7
-	@MASTODON_IMAGES=$(IMAGES) MASTODON_VERSIONS=$(VERSIONS) $(RUN_TESTS) mastodon
-
 .PHONY: test-molecule
 test-molecule: bootstrap ## Molecule, every scenario or one: make test-molecule ROLE=exec
 	@$(RUN_TESTS) molecule $(if $(ROLE),--scenario $(ROLE))

@@ -232,7 +232,7 @@ def fixed(
                 "VGW_CERT": f"{_PKI}/spaces.crt",
                 "VGW_KEY": f"{_PKI}/spaces.key",
                 "VGW_REGION": "ams3",
-                # The web interface fetches media from a page of another origin: an admin sets it for the bucket.
+                # The web interface, another origin, fetches media: an admin sets it for the bucket.
                 "VGW_CORS_ALLOW_ORIGIN": "*",
                 "VGW_HEALTH": "/_lab/health",
                 "VGW_VIRTUAL_DOMAIN": lab.host("spaces"),

@@ -1,17 +1,10 @@
 """`make test`: runs the parts, keeps each one's output in tests/output/, closes with one line of totals.
 
-<<<<<<< HEAD
 Usage: run.py [PART ...] [--scenario NAME] [--lab NAME]. Parts in order: lint, unit, contract, machines,
 mastodon, molecule, e2e. Two run only when they are named: vm boots virtual machines, which is slow where they
 are emulated; real runs mastodon and e2e on a lab that is up and runs another Mastodon than the stand-in.
 A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All run,
 also after a failure; the exit code is 1 if anything failed.
-=======
-Usage: run.py [PART ...] [--scenario NAME]. Parts in order: lint, unit, contract, machines, mastodon,
-molecule, e2e. Part vm runs only when it is named: it boots virtual machines, which is slow where they are
-emulated. A part is a list of checks; a check is a command, or a pytest run whose own counts are added up. All
-run, also after a failure; the exit code is 1 if anything failed.
->>>>>>> 59403fd97751dd3630ca4ac310b041aa8c9664ea
 """
 
 from __future__ import annotations

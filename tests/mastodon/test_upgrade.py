@@ -66,10 +66,7 @@ def test_last_step_merges_accounts_of_one_address(empty: World) -> None:
             "INSERT INTO accounts (username, domain, uri, created_at, updated_at)"
             f" VALUES ('{name}', 'x.test', 'https://x.test/a', now(), now())"
         )
-<<<<<<< HEAD
-=======
     count = "SELECT count(*) FROM accounts WHERE uri = 'https://x.test/a'"
->>>>>>> 59403fd97751dd3630ca4ac310b041aa8c9664ea
     assert world.migrate(NEW, skip_post=True).code == 0
     assert world.sql(count) == "2"
     assert (step := world.migrate(NEW)).code == 0, step.output

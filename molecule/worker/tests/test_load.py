@@ -15,7 +15,8 @@ def test_a_hundred_clients_for_a_minute(
     lab: Lab, instance: Instance, measured: Callable[[str], None]
 ) -> None:
     page = instance.request("GET", "/").raise_for_status().text
-    paths = ["/", "/api/v2/instance", "/api/v1/timelines/public", assets(page)[0]]
+    # Without the API, which answers 300 requests in five minutes to one address.
+    paths = ["/", "/about", "/explore", assets(page)[0]]
     outcome = h2load(
         docker.from_env(),
         lab,

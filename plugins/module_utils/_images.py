@@ -133,8 +133,15 @@ class Result:
     record: dict[str, str] = field(default_factory=dict)
 
 
-def _present(run: Run, pin: str) -> bool:
-    return run(["docker", "image", "inspect", "--format", "{{.Id}}", pin])[0] == 0
+def _names(reference: str, digest: str) -> tuple[str, str]:
+    """What the engine calls an image: pulled, and loaded. They never meet: what is loaded is in no registry."""
+    name = repository(reference)
+    return f"{name}@{digest}", loaded_name(name, digest)
+
+
+def _present(run: Run, reference: str, digest: str) -> bool:
+    inspect = ["docker", "image", "inspect", "--format", "{{.Id}}"]
+    return any(run([*inspect, name])[0] == 0 for name in _names(reference, digest))
 
 
 def _pull(run: Run, reference: str) -> str:
@@ -167,13 +174,12 @@ def ensure(
     made = frozenset(layout.images) if layout else frozenset()
 
     def pin(reference: str, digest: str) -> str:
-        name = repository(reference)
-        return loaded_name(name, digest) if reference in made else f"{name}@{digest}"
+        return loaded_name(repository(reference), digest) if reference in made else f"{reference}@{digest}"
 
     for reference in references:
         repository(reference)
         known = expected.get(reference) or record.get(reference)
-        present = bool(known) and _present(run, pin(reference, str(known)))
+        present = bool(known) and _present(run, reference, str(known))
         # What exec made has no other digest than the one that exec says.
         if known and present and (reference in made or not accept_changed):
             digest = known
@@ -212,14 +218,15 @@ def _fetch(run: Run, reference: str, known: str | None, layout: Layout | None, a
     return digest
 
 
-def prune(run: Run, references: Sequence[str], pins: Mapping[str, str]) -> list[str]:
+def prune(run: Run, references: Sequence[str], digests: Mapping[str, str]) -> list[str]:
     """Remove other images of the same repositories. The engine keeps those that still run, which is what a
-    way back to the version before needs. Returns what was removed, by the names they were run with."""
+    way back to the version before needs. Returns what was removed, by the engine's names."""
+    wanted = {name for reference, digest in digests.items() for name in _names(reference, digest)}
     removed = []
     for name in sorted({repository(reference) for reference in references}):
         form = "{{.Repository}}@{{.Digest}}\n{{.Repository}}:{{.Tag}}"
         listing = run(["docker", "image", "ls", "--digests", "--format", form, name])[1]
-        for image in sorted(set(listing.split()) - set(pins.values())):
+        for image in sorted(set(listing.split()) - wanted):
             pinned = _DIGEST.search(image.replace(":sha256-", "@sha256:"))
             if pinned and run(["docker", "image", "rm", image])[0] == 0:
                 removed.append(image)

@@ -80,7 +80,7 @@ pins:
   description: What to run for each image, by its digest. In check mode a plain name where that is not known.
   returned: success
   type: dict
-  sample: {"ghcr.io/mastodon/mastodon:v4.7.3": "ghcr.io/mastodon/mastodon@sha256:1d6c…"}
+  sample: {"ghcr.io/mastodon/mastodon:v4.7.3": "ghcr.io/mastodon/mastodon:v4.7.3@sha256:1d6c…"}
 record:
   description: The whole record.
   returned: success
@@ -91,7 +91,7 @@ pulled:
   type: list
   elements: str
 removed:
-  description: Images that were removed, as they were run.
+  description: Images that were removed, by the engine's names.
   returned: success
   type: list
   elements: str
@@ -140,7 +140,7 @@ def main() -> None:
         changed_record = result.record != before
         if changed_record and not module.check_mode:
             write_record(path, result.record)
-        removed = [] if module.check_mode or not result.pulled else prune(run, images, result.pins)
+        removed = [] if module.check_mode or not result.pulled else prune(run, images, result.digests)
     except (ImagesError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -55,6 +55,7 @@ def test_first_pull_is_recorded() -> None:
     result = run(engine, {})
     assert result.record == result.digests == {IMAGE: OLD}
     assert result.pulled == [IMAGE]
+    assert result.pins == {IMAGE: f"{IMAGE}@{OLD}"}
 
 
 def test_what_is_there_is_not_asked_for() -> None:
@@ -149,7 +150,7 @@ def test_old_images_go_and_those_in_use_stay() -> None:
         removals.append(argv[-1])
         return (1 if argv[-1].endswith(OLD) else 0), "", "conflict: image is being used by running container"
 
-    assert prune(engine, [IMAGE], {IMAGE: f"{NAME}@{NEW}"}) == [f"{NAME}@{other}"]
+    assert prune(engine, [IMAGE], {IMAGE: NEW}) == [f"{NAME}@{other}"]
     assert removals == [f"{NAME}@{OLD}", f"{NAME}@{other}"]
 
 
@@ -252,7 +253,7 @@ def test_a_check_loads_nothing() -> None:
     found = load(engine, Layout(None, [MADE]), {}, expected={MADE: OLD}, check=True)
     assert found.pulled == [MADE]
     assert found.pins == {MADE: f"exec.internal/mastodon:sha256-{'a' * 64}"}
-    assert engine.called == ["docker image inspect"]
+    assert set(engine.called) == {"docker image inspect"}
 
 
 def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
@@ -272,4 +273,4 @@ def test_loaded_images_of_other_releases_go() -> None:
         listing = [*names, "exec.internal/mastodon@<none>", "exec.internal/mastodon:by-hand"]
         return 0, "\n".join(listing) if argv[2] == "ls" else "", ""
 
-    assert prune(engine, [MADE], {MADE: names[1]}) == [names[0]]
+    assert prune(engine, [MADE], {MADE: f"sha256:{'b' * 64}"}) == [names[0]]

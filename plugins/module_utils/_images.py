@@ -174,7 +174,8 @@ def ensure(
     made = frozenset(layout.images) if layout else frozenset()
 
     def pin(reference: str, digest: str) -> str:
-        return loaded_name(repository(reference), digest) if reference in made else f"{reference}@{digest}"
+        loaded = reference in made
+        return loaded_name(repository(reference), digest) if loaded else f"{reference}@{digest}"
 
     for reference in references:
         repository(reference)

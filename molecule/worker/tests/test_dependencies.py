@@ -128,7 +128,9 @@ class Worker:
         def look() -> None:
             while not end.wait(0.5):
                 try:
-                    seen.add((health(self.visitor.address), *self.members().values()))
+                    # A load balancer that is too busy to say so has not said that the worker is down.
+                    if members := self.members():
+                        seen.add((health(self.visitor.address), *members.values()))
                 except (OSError, CloudError) as error:
                     seen.add((repr(error),))
 

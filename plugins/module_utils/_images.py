@@ -134,7 +134,7 @@ class Result:
 
 
 def _names(reference: str, digest: str) -> tuple[str, str]:
-    """What the engine calls an image: pulled, and loaded. They never meet: what is loaded is in no registry."""
+    """What the engine calls an image: pulled, and loaded. What is loaded is in no registry."""
     name = repository(reference)
     return f"{name}@{digest}", loaded_name(name, digest)
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.vmstio.mastodon.plugins.module_utils._openpgp import fingerprints
+
 from lab import secret
 from lab.config import Lab
 from lab.engine import LabError
@@ -82,6 +84,7 @@ class Origin:
             "mastodon_image_source": self.images,
             "exec_node_repository": f"https://{lab.host('mirror')}/node",
             "exec_node_repository_key": f"https://{lab.host('mirror')}/node/key.asc",
+            "exec_node_repository_fingerprint": fingerprints(node_key(lab).read_bytes())[0],
         }
         if self.gems:
             found["exec_gem_source"] = self.gems if is_url(self.gems) else f"{mirror}/gems/"
@@ -105,6 +108,11 @@ class Origin:
         remotes = re.findall(r"^GIT\n  remote: (\S+)$", done.stdout, re.MULTILINE)
         named = {url: url.rstrip("/").rpartition("/")[2].removesuffix(".git") + ".git" for url in remotes}
         return {url: name for url, name in named.items() if Path(self.git, name).is_dir()}
+
+
+def node_key(lab: Lab) -> Path:
+    """The key that signs the mirror's packages of Node."""
+    return lab.cache / "standin" / "node" / "key.asc"
 
 
 def is_url(text: str) -> bool:

@@ -29,8 +29,9 @@ def _lost(shell: Shell) -> Any:
     shell("mv", "/root/secrets.json", FILE)
 
 
-def test_only_root_reads_the_file(host: Any) -> None:
-    file = host.file(FILE)
+@pytest.mark.parametrize("name", [FILE, "/etc/mastodon/release.json"])
+def test_only_root_reads_the_file(host: Any, name: str) -> None:
+    file = host.file(name)
     assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
 
 

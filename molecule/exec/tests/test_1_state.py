@@ -30,7 +30,7 @@ def test_the_release_is_complete_and_current(host: Any) -> None:
     link = host.file("/opt/mastodon/current")
     assert link.linked_to == "/opt/mastodon/releases/v4.6.0"
     assert host.file("/opt/mastodon/current/public/assets/.manifest.json").exists
-    assert host.file("/opt/mastodon/current/Gemfile").user == "mastodon"
+    assert host.file("/opt/mastodon/current/Gemfile").user == "root"
     assert not host.file("/opt/mastodon/current/node_modules").exists
 
 

@@ -55,7 +55,7 @@ def test_a_killed_build_leaves_the_running_release(host: Any, shell: Shell) -> N
         host,
         shell,
         "/usr/local/sbin/mastodon-release build v4.7.0",
-        lambda: host.file("/opt/mastodon/releases/.new-v4.7.0/vendor/bundle").exists,
+        lambda: host.file("/var/lib/mastodon-build/release/vendor/bundle").exists,
     )
     assert not host.file("/opt/mastodon/releases/v4.7.0").exists
     assert old_release_serves(host)

@@ -103,7 +103,7 @@ def run(*argv: str, cwd: Path | None = None) -> str:
 
 def release_of(version: str) -> Path:
     path = mastodon_release.ROOT / "releases" / version
-    if not (path / mastodon_release.MARKER).exists():
+    if not mastodon_release.is_complete(path):
         raise ReleaseError(f"{version} is not built completely: run mastodon-release build {version}")
     return path
 
@@ -113,10 +113,10 @@ def libraries(release: Path) -> set[str]:
     files = [str(path) for path in sorted(release.glob("vendor/bundle/**/*.so"))]
     linked: set[str] = set()
     for start in range(0, len(files), 200):
-        # As mastodon: ldd may run what it looks at. Exit code 1: one of them is no dynamic program.
+        # As the build user: ldd may run what it looks at. Exit code 1: one of them is no dynamic program.
         said = subprocess.run(
             ["ldd", *files[start : start + 200]], check=False, capture_output=True, text=True,
-            **Builder.identity_of_user(),
+            **mastodon_release.identity(mastodon_release.BUILD_USER),
         )  # fmt: skip
         linked |= set(re.findall(r"=> (/\S+)", said.stdout))
     owners: set[str] = set()
@@ -172,61 +172,67 @@ def debian(packages: set[str], target: Path) -> None:
     )  # fmt: skip
 
 
-def warm(release: Path, work: Path) -> None:
+def warm(builder: Builder, release: Path, cache: Path) -> None:
     """The cache of bootsnap, which holds the program's compiled files by their path in the image."""
-    cache = work / "tmp" / "cache"
-    cache.mkdir(parents=True)
-    for path in (work, work / "tmp", cache):
-        os.chown(path, UID, UID)
+    cache.mkdir()
+    user, group = builder.identity["user"], builder.identity["group"]
+    os.chown(cache, user, group)
     script = (
-        f'mount --bind "$1" {HOME} && cd {HOME} && exec setpriv --reuid={UID} --regid={UID} --clear-groups '
+        f'mount --bind "$1" {HOME} && cd {HOME} && '
+        f"exec setpriv --reuid={user} --regid={group} --clear-groups "
         'env HOME=/tmp BOOTSNAP_CACHE_DIR="$2" bundle exec bootsnap precompile --gemfile app/ lib/'
     )
     run("unshare", "--mount", "--propagation=private", "sh", "-c", script, "warm", str(release), str(cache))
 
 
-def pack(source: Path, target: Path, *, inside: str, owner: int = 0, leave_out: tuple[str, ...] = ()) -> None:
-    """The files of `source` as an archive in which they lie at `inside`."""
-    run(
-        "tar", "--create", f"--file={target}", "--sort=name", "--numeric-owner",
-        f"--owner={owner}", f"--group={owner}", f"--transform=s,^\\.\\(/\\|$\\),{inside.strip('/')}\\1,S",
-        "--anchored", *(f"--exclude=./{name}" for name in leave_out), f"--directory={source}", ".",
-    )  # fmt: skip
+def pack(
+    builder: Builder, source: Path, target: Path, *,
+    inside: str, owner: int = 0, leave_out: tuple[str, ...] = (),
+) -> None:  # fmt: skip
+    """The files of `source` as an archive in which they lie at `inside`; the build user reads them."""
+    with target.open("wb") as file:
+        builder.run(
+            "tar", "--create", "--sort=name", "--numeric-owner", f"--owner={owner}", f"--group={owner}",
+            f"--transform=s,^\\.\\(/\\|$\\),{inside.strip('/')}\\1,S",
+            "--anchored", *(f"--exclude=./{name}" for name in leave_out), ".",
+            cwd=source, into=file,
+        )  # fmt: skip
 
 
-def web_layers(release: Path, packages: set[str], work: Path) -> Iterator[Path]:
+def web_layers(builder: Builder, release: Path, packages: set[str], work: Path) -> Iterator[Path]:
     debian(packages | libraries(release), work / "debian.tar")
     yield work / "debian.tar"
-    pack(release, work / "release.tar", inside=HOME, leave_out=NOT_IN_IMAGE)
+    pack(builder, release, work / "release.tar", inside=HOME, leave_out=NOT_IN_IMAGE)
     yield work / "release.tar"
     config = work / "config"
     (config / ".bundle").mkdir(parents=True)
     (config / ".bundle" / "config").write_text(BUNDLE_CONFIG)
-    pack(config / ".bundle", work / "config.tar", inside=f"{HOME}/.bundle")
+    pack(builder, config / ".bundle", work / "config.tar", inside=f"{HOME}/.bundle")
     yield work / "config.tar"
     own = work / "own"
-    own.mkdir()
-    if (release / "config/boot.rb").exists() and "bootsnap" in (release / "Gemfile.lock").read_text():
-        warm(release, own)
     for name in ("tmp/pids", "public/system"):
-        (own / name).mkdir(parents=True, exist_ok=True)
+        (own / name).mkdir(parents=True)
+    if (release / "config/boot.rb").exists() and "bootsnap" in (release / "Gemfile.lock").read_text():
+        warm(builder, release, own / "tmp" / "cache")
     for name in ("tmp", "public/system"):
         target = work / f"{name.replace('/', '-')}.tar"
-        pack(own / name, target, inside=f"{HOME}/{name}", owner=UID)
+        pack(builder, own / name, target, inside=f"{HOME}/{name}", owner=UID)
         yield target
 
 
 def streaming_layers(builder: Builder, release: Path, packages: set[str], work: Path) -> Iterator[Path]:
     debian(packages, work / "debian.tar")
     yield work / "debian.tar"
-    code = work / "code"
-    builder.directory(code)
+    code = mastodon_release.BUILD / "streaming"
+    builder.run("rm", "-rf", str(code))
+    builder.run("mkdir", str(code))
     for name in ("package.json", "yarn.lock", ".yarnrc.yml", ".yarn", "streaming"):
         if (release / name).exists():
-            builder.run("cp", "--archive", str(release / name), str(code / name), cwd=code)
+            builder.run("cp", "--archive", str(release / name), name, cwd=code)
     workspace = json.loads((release / "streaming/package.json").read_text())["name"]
     builder.yarn("workspaces", "focus", "--production", workspace, cwd=code)
-    pack(code, work / "code.tar", inside=HOME, leave_out=(".yarn/cache", ".yarn/install-state.gz"))
+    pack(builder, code, work / "code.tar", inside=HOME, leave_out=(".yarn/cache", ".yarn/install-state.gz"))
+    builder.run("rm", "-rf", str(code))
     yield work / "code.tar"
 
 
@@ -310,7 +316,7 @@ def build(version: str, *, dry_run: bool) -> dict[str, Any]:
             set(settings["image_packages"]),
             set(settings["streaming_packages"]),
         )
-        assemble(layout, "mastodon", web_layers(release, web_packages, web), labels)
+        assemble(layout, "mastodon", web_layers(builder, release, web_packages, web), labels)
         assemble(
             layout,
             "mastodon-streaming",
@@ -353,11 +359,8 @@ def scratch() -> Iterator[Path]:
 
 def prune() -> dict[str, Any]:
     """Images whose release is not on this host any more."""
-    releases = mastodon_release.ROOT / "releases"
-    tags = {
-        mastodon_release.parse(path.parent.name).image_tag
-        for path in releases.glob(f"*/{mastodon_release.MARKER}")
-    }
+    releases = [path.name for path in (mastodon_release.ROOT / "releases").iterdir()]
+    tags = {version.image_tag for name in releases if (version := mastodon_release.known(name))}
     removed = (
         sorted(path.name for path in IMAGES.glob("[!.]*") if path.name not in tags) if IMAGES.is_dir() else []
     )

@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path("/opt/mastodon")
 LOCK = Path("/run/mastodon-migrate.lock")
-FIRST_SETUP = ROOT / ".first-setup"
+FIRST_SETUP = Path("/etc/mastodon/.first-setup")
 """There while the first setup is not complete: an interrupted one has tables and lacks its seeds."""
 UNIQUE_URIS = re.compile(r"\d{14}_\w*unique\w*_accounts_uri\.rb")
 """The migration after which no two accounts may share a URI (Mastodon 4.7 brings it)."""

@@ -11,9 +11,15 @@ Settings are read from /etc/mastodon/release.json: repository, commit (empty: no
 npm_registry (empty: the tools' own), corepack (version; empty: Node's), bundle_config (name: value),
 environment (for the build), keep.
 
-A build happens in a directory of its own that becomes `releases/VERSION` when it is complete. Killed at
-any moment, it leaves releases and `current` as they were; the next run starts the build over. Answers
-with JSON on standard output: changed, and what for.
+A user of its own builds in a directory of its own: what a gem or a package runs while it is installed is
+neither root nor Mastodon, and sees no secret. Root takes a copy of what is complete, file by file, into
+`releases/VERSION`, which belongs to root; Mastodon writes into its `tmp` and `log` alone. Root touches
+nothing below a directory of somebody else's.
+
+The commit of a version's first build is kept in /etc/mastodon/commits.json: a tag that was moved is refused.
+
+Killed at any moment, a build leaves releases and `current` as they were; the next run starts it over.
+Answers with JSON on standard output: changed, and what for.
 """
 
 from __future__ import annotations
@@ -22,26 +28,35 @@ import argparse
 import base64
 import fcntl
 import hashlib
-import io
 import json
 import os
 import pwd
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
 import time
 import urllib.request
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from mastodon_version import Version, VersionError
 
-ROOT = Path(os.environ.get("MASTODON_RELEASE_TEST_ROOT", "/opt/mastodon"))
-SETTINGS = Path(os.environ.get("MASTODON_RELEASE_TEST_SETTINGS", "/etc/mastodon/release.json"))
+ROOT = Path("/opt/mastodon")
+SETTINGS = Path("/etc/mastodon/release.json")
+COMMITS = Path("/etc/mastodon/commits.json")
+LOCK = Path("/run/mastodon-release.lock")
 USER = "mastodon"
+BUILD_USER = "mastodon-build"
+BUILD = Path("/var/lib/mastodon-build")
+"""The build user's home. Root looks into it through that user's eyes only."""
 MARKER = ".complete.json"
+WRITABLE = ("tmp", "log")
+"""What of a release Mastodon writes into."""
+BUNDLER = {"deployment": "true", "path": "vendor/bundle", "without": "development:test"}
+"""Settings of bundler for building and for running."""
 
 
 class ReleaseError(Exception):
@@ -79,22 +94,47 @@ def check_step(version: str) -> None:
         )
 
 
+def identity(user: str) -> dict[str, Any]:
+    """What makes `subprocess.run` drop root's rights for a user's; nothing where there are none to drop."""
+    if os.getuid() != 0:
+        return {}
+    found = pwd.getpwnam(user)
+    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
+
+
+def is_complete(release: Path) -> bool:
+    """Whether root has put it there whole. What somebody else owns is no release."""
+    try:
+        files = release.lstat(), (release / MARKER).lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(files[1].st_mode) and all(file.st_uid == os.geteuid() for file in files)
+
+
+def without_password(address: str) -> str:
+    """An address for people."""
+    return re.sub(r"//[^/@]*@", "//", address)
+
+
 class Builder:
+    """Runs the steps of a build as the build user."""
+
     def __init__(self, settings: dict[str, Any], version: str) -> None:
         self.settings = settings
         self.version = version
-        self.home = ROOT
-        self.identity = self.identity_of_user()
+        self.source = without_password(settings["repository"])
+        self.identity = identity(BUILD_USER)
+        self.work = BUILD / "release"
         self.environment = {
-            "HOME": str(ROOT),
-            "USER": USER,
+            "HOME": str(BUILD),
+            "USER": BUILD_USER,
             "LANG": "C.UTF-8",
-            "PATH": f"{ROOT}/bin:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{BUILD}/bin:/usr/local/bin:/usr/bin:/bin",
             "RAILS_ENV": "production",
             "NODE_ENV": "production",
             "GIT_TERMINAL_PROMPT": "0",
             "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
-            "COREPACK_HOME": f"{ROOT}/.cache/corepack",
+            "COREPACK_HOME": f"{BUILD}/.cache/corepack",
             # Node has authorities of its own; the host's may be more (a proxy's, a private registry's).
             "NODE_EXTRA_CA_CERTS": "/etc/ssl/certs/ca-certificates.crt",
             # Assets need no secret, and the dummy keeps the real ones out of the build.
@@ -107,77 +147,103 @@ class Builder:
                 "npm_config_registry": f"{registry}/",
             }
         self.environment |= settings["environment"]
+        # The repository's address may hold a token, which a command line would show to every user.
+        count = int(self.environment.get("GIT_CONFIG_COUNT", "0"))
+        self.environment |= {
+            "GIT_CONFIG_COUNT": str(count + 1),
+            f"GIT_CONFIG_KEY_{count}": "remote.source.url",
+            f"GIT_CONFIG_VALUE_{count}": settings["repository"],
+        }
+
+    def process(self, *argv: str, cwd: Path, **options: Any) -> subprocess.Popen[Any]:
+        """A command as the build user, who also changes to `cwd` himself."""
+        print(f"+ {' '.join(argv)}", file=sys.stderr, flush=True)
+        command = ("env", f"--chdir={cwd}", "--", *argv)
+        return subprocess.Popen(command, cwd="/", env=self.environment, **self.identity, **options)
+
+    def run(
+        self,
+        *argv: str,
+        cwd: Path | None = None,
+        given: bytes | None = None,
+        capture: bool = False,
+        into: Any = None,
+    ) -> str:
+        """`given` is standard input; standard output is returned (`capture`), or goes to the file `into`."""
+        stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
+        stdout = subprocess.PIPE if capture else into or sys.stderr
+        process = self.process(*argv, cwd=cwd or BUILD, stdin=stdin, stdout=stdout)
+        said, _ = process.communicate(given)
+        self.must_have_ended_well(process, argv)
+        return said.decode() if capture else ""
 
     @staticmethod
-    def identity_of_user() -> dict[str, Any]:
-        """What makes `subprocess.run` drop root's rights; nothing where there are none to drop."""
-        if os.getuid() != 0:
-            return {}
-        user = pwd.getpwnam(USER)
-        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-    def run(self, *argv: str, cwd: Path, capture: bool = False) -> str:
-        print(f"+ {' '.join(argv)}", file=sys.stderr, flush=True)
-        result = subprocess.run(
-            argv, cwd=cwd, env=self.environment, stdin=subprocess.DEVNULL, text=True, check=False,
-            stdout=subprocess.PIPE if capture else sys.stderr, stderr=None, **self.identity,
-        )  # fmt: skip
-        if result.returncode:
+    def must_have_ended_well(process: subprocess.Popen[Any], argv: tuple[str, ...]) -> None:
+        if process.wait():
             raise ReleaseError(
-                f"{' '.join(argv[:4])} ended with exit code {result.returncode}; see its output above"
+                f"{' '.join(argv[:4])} ended with exit code {process.returncode}; see its output above"
             )
-        return result.stdout if capture else ""
 
-    def directory(self, path: Path, mode: int = 0o755) -> None:
-        path.mkdir(mode=mode, exist_ok=True)
+    def prepare(self) -> None:
+        """The build user's home, and an empty directory in it."""
+        BUILD.mkdir(mode=0o700, exist_ok=True)
         if self.identity:
-            os.chown(path, self.identity["user"], self.identity["group"])
+            os.chown(BUILD, self.identity["user"], self.identity["group"], follow_symlinks=False)
+        self.run("rm", "-rf", str(self.work))
+        self.run("mkdir", "-p", str(self.work), "repository.git", "bin")
 
-    def fetch(self, staging: Path) -> str:
-        """The tag's files into `staging`; returns the commit."""
-        repository, tag = self.home / "repository.git", f"refs/tags/{self.version}"
-        self.directory(repository)
-        if not (repository / "HEAD").exists():
-            self.run("git", "init", "--quiet", "--bare", ".", cwd=repository)
-        source = self.settings["repository"]
-        if not self.run("git", "ls-remote", source, tag, cwd=repository, capture=True).strip():
-            raise ReleaseError(f"{source} has no tag {self.version}: correct mastodon_version")
-        self.run("git", "fetch", "--quiet", "--force", "--depth=1", source, f"{tag}:{tag}", cwd=repository)
+    def clear(self) -> None:
+        self.run("find", str(BUILD), "-mindepth", "1", "-delete")
+
+    def fetch(self) -> str:
+        """The tag's files; returns the commit."""
+        repository, tag = BUILD / "repository.git", f"refs/tags/{self.version}"
+        self.run("git", "init", "--quiet", "--bare", ".", cwd=repository)
+        if not self.run("git", "ls-remote", "source", tag, cwd=repository, capture=True).strip():
+            raise ReleaseError(f"{self.source} has no tag {self.version}: correct mastodon_version")
+        self.run("git", "fetch", "--quiet", "--force", "--depth=1", "source", f"{tag}:{tag}", cwd=repository)
         commit = self.run("git", "rev-parse", f"{tag}^{{commit}}", cwd=repository, capture=True).strip()
-        if (pinned := self.settings["commit"]) and commit != pinned:
-            raise ReleaseError(
-                f"the tag {self.version} of {source} is commit {commit}, and exec_commit says {pinned}: "
-                "find out which one is right before building it"
-            )
-        self.run("git", "archive", f"--output={staging.parent}/.source.tar", tag, cwd=repository)
-        archive = staging.parent / ".source.tar"
-        self.run("tar", "--extract", f"--file={archive}", cwd=staging)
-        archive.unlink()
+        self.check_commit(commit)
+        self.run("git", "archive", f"--output={BUILD}/source.tar", tag, cwd=repository)
+        self.run("tar", "--extract", f"--file={BUILD}/source.tar", cwd=self.work)
+        self.run("rm", "source.tar")
         return commit
 
-    def gems(self, staging: Path) -> None:
-        before = (ROOT / "current").resolve() / "vendor" / "bundle"
+    def check_commit(self, commit: str) -> None:
+        if pinned := self.settings["commit"]:
+            if commit != pinned:
+                raise ReleaseError(
+                    f"the tag {self.version} of {self.source} is commit {commit}, and exec_commit says "
+                    f"{pinned}: find out which one is right before building it"
+                )
+        elif (first := commits().get(self.version, commit)) != commit:
+            raise ReleaseError(
+                f"the tag {self.version} of {self.source} is commit {commit}, and was {first} when it was "
+                f"built first: find out who moved it, and why. exec_commit: {commit} accepts it"
+            )
+
+    def gems(self) -> None:
+        before = ROOT / "current" / "vendor" / "bundle"
         if before.is_dir():
-            # Hard links: gems that the last release has need not be built again, and take no space.
-            (staging / "vendor").mkdir(exist_ok=True)
-            if self.identity:
-                os.chown(staging / "vendor", self.identity["user"], self.identity["group"])
-            self.run("cp", "--archive", "--link", str(before), "vendor/bundle", cwd=staging)
-        settings = {"deployment": "true", "without": "development:test", "path": "vendor/bundle"}
-        if source := self.settings["gem_source"]:
-            settings["mirror.https://rubygems.org"] = source
-        for name, value in (settings | self.settings["bundle_config"]).items():
-            self.run("bundle", "config", "set", "--local", name, value, cwd=staging)
-        self.run("bundle", "install", "--jobs", str(os.cpu_count() or 1), "--retry", "3", cwd=staging)
-        self.run("bundle", "clean", cwd=staging)
+            # What the last release has need not be built again.
+            self.run("mkdir", "-p", "vendor", cwd=self.work)
+            self.run("cp", "--archive", "--reflink=auto", f"{before}/", "vendor/bundle", cwd=self.work)
+        mirror = self.settings["gem_source"]
+        settings = BUNDLER | ({"mirror.https://rubygems.org/": mirror} if mirror else {})
+        # Not by `bundle config`: the gem source may have a password, which a command line would show.
+        content = bundle_config(settings | self.settings["bundle_config"]).encode()
+        self.run("mkdir", "-p", ".bundle", cwd=self.work)
+        self.run("sh", "-c", "cat > .bundle/config", cwd=self.work, given=content)
+        self.run("bundle", "install", "--jobs", str(os.cpu_count() or 1), "--retry", "3", cwd=self.work)
+        self.run("bundle", "clean", cwd=self.work)
 
     def corepack(self) -> list[str]:
         """The command that is corepack: Node's own, or the version that the settings name."""
         version = self.settings["corepack"]
         if not version:
             return ["corepack"]
-        target = ROOT / f".corepack-{version}"
-        if not target.exists():
+        program = BUILD / f"corepack-{version}"
+        if not program.exists():
             registry = self.settings["npm_registry"].rstrip("/")
             with urllib.request.urlopen(f"{registry}/corepack/{version}", timeout=60) as answer:  # noqa: S310
                 about = json.load(answer)["dist"]
@@ -186,57 +252,153 @@ class Builder:
             digest = base64.b64encode(hashlib.sha512(packed).digest()).decode()
             if about["integrity"] != f"sha512-{digest}":
                 raise ReleaseError(
-                    f"corepack {version} from {registry} has not the checksum that the registry gives"
+                    f"corepack {version} from {without_password(registry)} has not the checksum that the "
+                    "registry gives"
                 )
-            staging = target.with_name(f".new{target.name}")
-            shutil.rmtree(staging, ignore_errors=True)
-            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                # Debian 12's Python has no filter yet.
-                archive.extraction_filter = getattr(tarfile, "data_filter", None)
-                archive.extractall(staging)  # noqa: S202  - what it holds has its checksum
-            staging.rename(target)
-        return ["node", str(target / "package" / "dist" / "corepack.js")]
+            self.run("rm", "-rf", "corepack.new")
+            self.run("mkdir", "corepack.new")
+            self.run("tar", "--extract", "--gzip", "--directory=corepack.new", given=packed)
+            self.run("mv", "corepack.new", str(program))
+        return ["node", str(program / "package" / "dist" / "corepack.js")]
 
     def yarn(self, *arguments: str, cwd: Path) -> None:
         """Yarn of the version that package.json in `cwd` names."""
-        programs = ROOT / "bin"
-        self.directory(programs)
-        self.directory(ROOT / ".cache")
-        self.run(*self.corepack(), "enable", "--install-directory", str(programs), "yarn", cwd=cwd)
+        self.run(*self.corepack(), "enable", "--install-directory", f"{BUILD}/bin", "yarn", cwd=cwd)
         self.run("yarn", *arguments, cwd=cwd)
 
-    def assets(self, staging: Path) -> None:
-        self.yarn("install", "--immutable", cwd=staging)
-        self.run("bundle", "exec", "rails", "assets:precompile", cwd=staging)
-        # exec runs neither web nor streaming: what only built the assets can go.
-        self.run("rm", "-rf", "node_modules", cwd=staging)
+    def assets(self) -> None:
+        self.yarn("install", "--immutable", cwd=self.work)
+        self.run("bundle", "exec", "rails", "assets:precompile", cwd=self.work)
+
+    def hand_over(self, target: Path) -> None:
+        """What was built into `target`, a new directory of root's."""
+        # exec runs neither web nor streaming: what only built the assets stays behind.
+        left_behind = ("node_modules", ".bundle", *WRITABLE)
+        argv = ("tar", "--create", "--hard-dereference", "--anchored",
+                *(f"--exclude=./{name}" for name in left_behind), ".")  # fmt: skip
+        with self.process(*argv, cwd=self.work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            take_over(process.stdout, target)
+            self.must_have_ended_well(process, argv)
+
+
+def take_over(stream: IO[bytes], target: Path) -> None:
+    """Unpack an archive that somebody else made into the empty directory `target`, whatever is in it.
+
+    Files, directories and links that lead nowhere outside; they belong to who unpacks, and none can be
+    written by others or has more rights than to be run. Raises ReleaseError for everything else.
+    """
+    directories = {PurePosixPath()}
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                place = target / name
+                if name in directories and member.isdir():
+                    continue
+                if name.is_absolute() or ".." in name.parts or name.parent not in directories:
+                    raise ReleaseError(f"{member.name!r} of the build does not lie in its directory")
+                if member.isdir():
+                    place.mkdir(mode=0o755)
+                    directories.add(name)
+                elif member.isreg():
+                    write(archive.extractfile(member), place, member)
+                elif member.issym() and leads_inside(name, member.linkname):
+                    place.symlink_to(member.linkname)
+                else:
+                    raise ReleaseError(f"{member.name!r} of the build is no file, and no link within it")
+    except (tarfile.TarError, FileExistsError) as error:
+        raise ReleaseError(f"what was built cannot be taken: {error}") from error
+
+
+def write(content: IO[bytes] | None, place: Path, member: tarfile.TarInfo) -> None:
+    assert content is not None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    handle = os.open(place, flags, 0o755 if member.mode & 0o111 else 0o644)
+    with os.fdopen(handle, "wb") as file:
+        shutil.copyfileobj(content, file)
+        file.flush()
+        # Bootsnap knows by it what it has compiled.
+        os.utime(file.fileno(), (member.mtime, member.mtime))
+
+
+def leads_inside(name: PurePosixPath, to: str) -> bool:
+    return not to.startswith("/") and not os.path.normpath(name.parent / to).startswith("..")
+
+
+def bundle_config(settings: dict[str, str]) -> str:
+    """A file of bundler's, which names its settings in a way of its own (Bundler::Settings#key_for)."""
+    names = {name: name.replace(".", "__").replace("-", "___").upper() for name in settings}
+    return "---\n" + "".join(f'BUNDLE_{names[name]}: "{value}"\n' for name, value in settings.items())
+
+
+def commits() -> dict[str, str]:
+    """Version -> commit of its first build."""
+    return dict(json.loads(COMMITS.read_text())) if COMMITS.exists() else {}
+
+
+def remember(version: str, commit: str) -> None:
+    candidate = COMMITS.with_name(f".{COMMITS.name}.new")
+    candidate.write_text(json.dumps(commits() | {version: commit}, indent=2, sort_keys=True) + "\n")
+    candidate.replace(COMMITS)
+
+
+def remove(release: Path) -> None:
+    """Everything of a release; what is not root's, its owner removes."""
+    owner = release.lstat().st_uid
+    foreign = [release] if owner != os.geteuid() else [release / name for name in WRITABLE]
+    for directory in (path for path in foreign if path.is_dir()):
+        status = directory.stat()
+        rights: dict[str, Any] = {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
+        command = ["find", str(directory), "-mindepth", "1", "-delete"]
+        subprocess.run(command, cwd="/", check=True, **(rights if os.geteuid() == 0 else {}))
+    if foreign == [release]:
+        release.rmdir()
+    else:
+        shutil.rmtree(release)
 
 
 def build(version: str, *, dry_run: bool) -> dict[str, Any]:
     check_step(version)
-    target = ROOT / "releases" / version
-    if (target / MARKER).exists():
+    releases = ROOT / "releases"
+    target, old = releases / version, releases / f".old-{version}"
+    if old.exists() and not target.exists():
+        old.rename(target)  # cut off below, between the two steps
+    if is_complete(target):
         return {"changed": False, "version": version}
     if dry_run:
         return {"changed": True, "version": version}
     builder = Builder(json.loads(SETTINGS.read_text()), version)
-    builder.directory(ROOT)
-    builder.directory(ROOT / "releases")
-    for left_over in (ROOT / "releases").glob(".new-*"):
-        shutil.rmtree(left_over)
-    if target.exists():
-        shutil.rmtree(target)
-    staging = ROOT / "releases" / f".new-{version}"
-    builder.directory(staging)
+    for left_over in releases.glob(".new-*"):
+        remove(left_over)
     started = time.monotonic()
-    commit = builder.fetch(staging)
-    builder.gems(staging)
-    builder.assets(staging)
-    for name in ("tmp", "log"):
-        builder.directory(staging / name)
+    staging = releases / f".new-{version}"
+    staging.mkdir(mode=0o755)
+    try:
+        builder.prepare()
+        commit = builder.fetch()
+        builder.gems()
+        builder.assets()
+        builder.hand_over(staging)
+    except ReleaseError:
+        builder.clear()  # whatever is wrong there, the next build does not meet it
+        raise
+    (staging / ".bundle").mkdir()
+    # Without the gem source, which may have a password.
+    (staging / ".bundle" / "config").write_text(bundle_config(BUNDLER))
+    for name in WRITABLE:
+        (staging / name).mkdir()
+        if mastodon := identity(USER):
+            os.chown(staging / name, mastodon["user"], mastodon["group"], follow_symlinks=False)
     (staging / MARKER).write_text(json.dumps({"version": version, "commit": commit}) + "\n")
     subprocess.run(["sync", "--file-system", str(staging)], check=True)
+    remember(version, commit)
+    if target.exists():  # one that is not root's
+        target.rename(old)
     staging.rename(target)
+    if current() == version:
+        point(version)  # what runs shall see that it is another one
+    builder.run("rm", "-rf", str(builder.work))
     return {
         "changed": True,
         "version": version,
@@ -251,13 +413,17 @@ def activate(version: str, *, dry_run: bool) -> dict[str, Any]:
         return {"changed": False, "version": version}
     if dry_run:
         return {"changed": True, "version": version}
-    if not (ROOT / "releases" / version / MARKER).exists():
+    if not is_complete(ROOT / "releases" / version):
         raise ReleaseError(f"{version} is not built completely: run mastodon-release build {version}")
+    point(version)
+    return {"changed": True, "version": version}
+
+
+def point(version: str) -> None:
     link = ROOT / ".current.new"
     link.unlink(missing_ok=True)
     link.symlink_to(f"releases/{version}")
     link.replace(ROOT / "current")
-    return {"changed": True, "version": version}
 
 
 def in_use() -> set[Path]:
@@ -271,21 +437,28 @@ def in_use() -> set[Path]:
     return found
 
 
+def known(name: str) -> Version | None:
+    try:
+        return Version.parse(name)
+    except VersionError:
+        return None
+
+
 def prune() -> dict[str, Any]:
     keep = int(json.loads(SETTINGS.read_text())["keep"])
+    found = {path: known(path.name) for path in (ROOT / "releases").iterdir() if path.name != current()}
     releases = sorted(
-        (
-            path
-            for path in (ROOT / "releases").iterdir()
-            if (path / MARKER).exists() and path.name != current()
-        ),
-        key=lambda path: parse(path.name).order,
+        ((path, version) for path, version in found.items() if version),
+        key=lambda pair: pair[1].order,
         reverse=True,
     )
     running = in_use()
-    removed = [path for path in releases[keep:] if not any(cwd.is_relative_to(path) for cwd in running)]
+    candidates = [path for path, _ in releases[keep:]] + [
+        path for path in found if path.name.startswith(".old-")
+    ]
+    removed = [path for path in candidates if not any(cwd.is_relative_to(path) for cwd in running)]
     for path in removed:
-        shutil.rmtree(path)
+        remove(path)
     return {"changed": bool(removed), "removed": [path.name for path in removed]}
 
 
@@ -294,13 +467,9 @@ def check() -> str:
     deployed = current()
     if deployed is None:
         raise ReleaseError("no release is deployed")
-    source = json.loads(SETTINGS.read_text())["repository"]
-    result = subprocess.run(
-        ["git", "ls-remote", "--tags", source], check=False, capture_output=True, text=True, timeout=300
-    )
-    if result.returncode:
-        raise ReleaseError(f"{source} does not answer: {result.stderr.strip()}")
-    newer = newer_releases(parse(deployed), re.findall(r"refs/tags/(\S+?)$", result.stdout, re.MULTILINE))
+    builder = Builder(json.loads(SETTINGS.read_text()), deployed)
+    tags = builder.run("git", "ls-remote", "--tags", "source", cwd=BUILD, capture=True)
+    newer = newer_releases(parse(deployed), re.findall(r"refs/tags/(\S+?)$", tags, re.MULTILINE))
     if not newer:
         return f"{deployed} is the newest release."
     fixes = [version for version in newer if version.series == parse(deployed).series]
@@ -312,11 +481,12 @@ def newer_releases(deployed: Version, tags: list[str]) -> list[Version]:
     """What of `tags` is newer and of the same fork, oldest first. Release candidates count where one runs."""
     found = []
     for tag in tags:
-        try:
-            version = Version.parse(tag)
-        except VersionError:  # a repository has other tags, too
-            continue
-        if version.family == deployed.family and (deployed.is_prerelease or not version.is_prerelease):
+        version = known(tag)  # a repository has other tags, too
+        if (
+            version
+            and version.family == deployed.family
+            and (deployed.is_prerelease or not version.is_prerelease)
+        ):
             found.append(version)
     return sorted((version for version in found if deployed.is_older_than(version)), key=lambda v: v.order)
 
@@ -336,7 +506,7 @@ def main() -> int:
         if arguments.verb == "check":
             print(check())
             return 0
-        with (ROOT / ".lock").open("w") as lock:
+        with LOCK.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if arguments.verb == "build":
                 answer = build(arguments.version, dry_run=arguments.dry_run)

@@ -27,10 +27,12 @@ def read(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def environment(*, direct: bool) -> dict[str, str]:
+def environment(release: Path, *, direct: bool) -> dict[str, str]:
     home = pwd.getpwnam(USER).pw_dir
     found = {
         "HOME": home,
+        # The home is not mastodon's to write; Bundler would complain, and make one somewhere.
+        "BUNDLE_USER_HOME": str(release / "tmp" / "bundler"),
         "USER": USER,
         "LANG": "C.UTF-8",
         "PATH": f"{home}/bin:/usr/local/bin:/usr/bin:/bin",
@@ -62,7 +64,7 @@ def main() -> int:  # noqa: RET503  - where all goes well, it does not return
     if not arguments.command:
         parser.error("which command?")
     try:
-        variables = environment(direct=arguments.direct)
+        variables = environment(arguments.release, direct=arguments.direct)
         variables |= dict(pair.split("=", 1) for pair in arguments.set)
         become()
         os.chdir(arguments.release)

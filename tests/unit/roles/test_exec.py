@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,13 +31,32 @@ KEYS = {
 }
 
 
+SETTINGS = {
+    "repository": "https://git.example.org/mastodon.git",
+    "commit": "",
+    "gem_source": "",
+    "npm_registry": "",
+    "corepack": "",
+    "bundle_config": {},
+    "environment": {},
+    "keep": 1,
+}
+
+
 @pytest.fixture(name="release")
 def _release(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = program("exec/mastodon_release")
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    monkeypatch.setattr(module, "SETTINGS", tmp_path / "release.json")
+    for name, path in (
+        ("ROOT", ""),
+        ("BUILD", "build"),
+        ("SETTINGS", "release.json"),
+        ("COMMITS", "commits.json"),
+    ):
+        monkeypatch.setattr(module, name, tmp_path / path)
+    monkeypatch.setattr(module, "identity", lambda user: {})
     (tmp_path / "release.json").write_text(json.dumps({"keep": 1}))
     (tmp_path / "releases").mkdir()
+    (tmp_path / "build").mkdir()
     return module
 
 
@@ -117,16 +137,15 @@ def _builder(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     monkeypatch.setattr(Registry, "asked", [])
     monkeypatch.setattr(Registry, "package", packed.getvalue())
     monkeypatch.setattr(Registry, "integrity", f"sha512-{digest}")
-    monkeypatch.setattr(release.os, "getuid", lambda: 1000)
     with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings = {"corepack": "0.34.0", "npm_registry": f"http://127.0.0.1:{server.server_port}/"}
-        yield release.Builder(settings | {"environment": {}}, "v4.7.0")
+        yield release.Builder(SETTINGS | settings, "v4.7.0")
         server.shutdown()
 
 
 def test_corepack_is_fetched_once(release: ModuleType, builder: Any) -> None:
-    program = release.ROOT / ".corepack-0.34.0/package/dist/corepack.js"
+    program = release.BUILD / "corepack-0.34.0/package/dist/corepack.js"
     for _ in range(2):
         assert builder.corepack() == ["node", str(program)]
     assert program.is_file()
@@ -134,12 +153,12 @@ def test_corepack_is_fetched_once(release: ModuleType, builder: Any) -> None:
 
 
 def test_a_corepack_that_was_cut_off_is_fetched_anew(release: ModuleType, builder: Any) -> None:
-    half = release.ROOT / ".new.corepack-0.34.0/package"
+    half = release.BUILD / "corepack.new/package"
     half.mkdir(parents=True)
     (half / "left-over").touch()
     builder.corepack()
     assert not half.parent.exists()
-    assert not (release.ROOT / ".corepack-0.34.0/package/left-over").exists()
+    assert not (release.BUILD / "corepack-0.34.0/package/left-over").exists()
 
 
 def test_a_corepack_with_another_checksum_is_refused(
@@ -148,7 +167,146 @@ def test_a_corepack_with_another_checksum_is_refused(
     monkeypatch.setattr(Registry, "package", Registry.package + b"!")
     with pytest.raises(release.ReleaseError, match=r"corepack 0\.34\.0 from http://.* has not the checksum"):
         builder.corepack()
-    assert not list(release.ROOT.glob(".*corepack*"))
+    assert not list(release.BUILD.glob("*corepack*"))
+
+
+def packed(*members: tuple[str, dict[str, Any]]) -> io.BytesIO:
+    """An archive as the build user could make it: names, and attributes of tarfile.TarInfo."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, attributes in members:
+            member = tarfile.TarInfo(name)
+            content = attributes.pop("content", b"")
+            member.size = len(content)
+            for key, value in attributes.items():
+                setattr(member, key, value)
+            archive.addfile(member, io.BytesIO(content))
+    file.seek(0)
+    return file
+
+
+DIRECTORY = {"type": tarfile.DIRTYPE, "mode": 0o2777}
+
+
+def linked(to: str, kind: bytes = tarfile.SYMTYPE) -> dict[str, Any]:
+    return {"type": kind, "linkname": to}
+
+
+def test_what_was_built_becomes_roots(release: ModuleType, tmp_path: Path) -> None:
+    target = tmp_path / "taken"
+    target.mkdir()
+    archive = packed(
+        (".", {**DIRECTORY}),
+        ("./bin", {**DIRECTORY}),
+        ("./bin/run", {"content": b"#!", "mode": 0o6777, "uid": 991, "mtime": 1_700_000_000}),
+        ("./a", {"content": b"text", "mode": 0o600}),
+        ("./bin/link", linked("../a")),
+    )
+    release.take_over(archive, target)
+    modes = {path.name: path.lstat().st_mode & 0o7777 for path in target.rglob("*") if not path.is_symlink()}
+    assert modes == {"bin": 0o755, "run": 0o755, "a": 0o644}
+    assert {path.lstat().st_uid for path in target.rglob("*")} == {os.getuid()}
+    assert (target / "bin/run").stat().st_mtime == 1_700_000_000
+    assert (target / "bin/link").read_bytes() == b"text"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../outside", {"content": b"x"})],
+        [("{outside}", {"content": b"x"})],
+        [("a/b", {"content": b"x"})],
+        [("link", linked("{outside}"))],
+        [("link", linked("../outside"))],
+        [("d", DIRECTORY), ("d/link", linked("../../outside"))],
+        [("link", linked(".")), ("link/b", {"content": b"x"})],
+        [("link", linked("a")), ("link", {"content": b"x"})],
+        [("a", {"content": b"x"}), ("a", {"content": b"y"})],
+        [("hard", linked("{outside}", tarfile.LNKTYPE))],
+        [("pipe", {"type": tarfile.FIFOTYPE})],
+        [("device", {"type": tarfile.BLKTYPE, "devmajor": 8})],
+    ],
+    ids=lambda members: " ".join(f"{name}>{about.get('linkname', '')}" for name, about in members),
+)
+def test_what_leads_elsewhere_is_refused(
+    release: ModuleType, tmp_path: Path, members: list[tuple[str, dict[str, Any]]]
+) -> None:
+    outside, target = tmp_path / "outside", tmp_path / "taken"
+    outside.write_text("mine")
+    target.mkdir()
+
+    def filled(text: Any) -> Any:
+        return text.replace("{outside}", str(outside)) if isinstance(text, str) else text
+
+    made = [(filled(name), {key: filled(value) for key, value in about.items()}) for name, about in members]
+    with pytest.raises(release.ReleaseError, match=r"of the build|cannot be taken"):
+        release.take_over(packed(*made), target)
+    assert outside.read_text() == "mine"
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("content", [b"no archive" * 100, b"", b"x" * 512])
+def test_a_stream_that_is_no_archive_is_refused(release: ModuleType, tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(release.ReleaseError, match="cannot be taken"):
+        release.take_over(io.BytesIO(content), tmp_path)
+
+
+def test_the_first_commit_of_a_tag_counts(release: ModuleType) -> None:
+    def check(commit: str, pinned: str = "") -> None:
+        release.Builder(SETTINGS | {"commit": pinned}, "v4.7.0").check_commit(commit)
+
+    check("a" * 40)
+    release.remember("v4.7.0", "a" * 40)
+    check("a" * 40)
+    with pytest.raises(
+        release.ReleaseError, match=f"and was {'a' * 40} when.*exec_commit: {'b' * 40} accepts"
+    ):
+        check("b" * 40)
+    check("b" * 40, pinned="b" * 40)
+    with pytest.raises(release.ReleaseError, match="find out which one is right"):
+        check("a" * 40, pinned="b" * 40)
+    release.remember("v4.8.0", "c" * 40)
+    assert release.commits() == {"v4.7.0": "a" * 40, "v4.8.0": "c" * 40}
+
+
+def test_passwords_of_addresses_are_not_on_command_lines(
+    release: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = "https://user:hunter2@git.example.org/mastodon.git"
+    settings = SETTINGS | {"repository": address, "gem_source": "https://user:hunter2@gems.example.org/"}
+    builder = release.Builder(settings | {"environment": {"GIT_CONFIG_COUNT": "0"}}, "v4.7.0")
+    builder.prepare()
+    assert builder.run("git", "config", "remote.source.url", capture=True).strip() == address
+    with pytest.raises(release.ReleaseError) as error:
+        builder.fetch()
+    with pytest.raises(release.ReleaseError):
+        builder.gems()
+    assert "hunter2" in (builder.work / ".bundle/config").read_text()
+    assert "hunter2" not in f"{error.value}{capfd.readouterr().err}"
+
+
+def test_bundler_reads_what_is_written_for_it(release: ModuleType) -> None:
+    settings = {"mirror.https://rubygems.org/": "https://gems.example.org/", "build.idn-ruby": "--with-idn"}
+    assert release.bundle_config(settings).splitlines() == [
+        "---",
+        'BUNDLE_MIRROR__HTTPS://RUBYGEMS__ORG/: "https://gems.example.org/"',
+        'BUNDLE_BUILD__IDN___RUBY: "--with-idn"',
+    ]
+
+
+@pytest.mark.parametrize("foreign", ["release", "marker"])
+def test_what_somebody_else_owns_is_no_release(
+    release: ModuleType, monkeypatch: pytest.MonkeyPatch, foreign: str
+) -> None:
+    deploy(release, "v4.6.0")
+    path = release.ROOT / "releases/v4.6.0"
+    assert release.is_complete(path)
+    if foreign == "marker":
+        (path / release.MARKER).rename(path / "m")
+        (path / release.MARKER).symlink_to("m")
+    else:
+        monkeypatch.setattr(release.os, "geteuid", lambda: os.getuid() + 1)
+    assert not release.is_complete(path)
 
 
 def test_a_complete_release_is_not_built_again(release: ModuleType) -> None:
@@ -190,10 +348,9 @@ def test_pruning_keeps_what_is_current_kept_or_running(
 
 def test_the_check_names_fixes_of_the_series(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(release, "v4.6.0")
-    (release.ROOT / "release.json").write_text(json.dumps({"repository": "r"}))
+    (release.ROOT / "release.json").write_text(json.dumps(SETTINGS))
     tags = "\n".join(f"0\trefs/tags/{tag}" for tag in ("v4.5.9", "v4.6.2", "v4.7.0", "v4.7.0-rc.1"))
-    answer = type("Result", (), {"returncode": 0, "stdout": tags, "stderr": ""})
-    monkeypatch.setattr(release.subprocess, "run", lambda *_, **__: answer)
+    monkeypatch.setattr(release.Builder, "run", lambda *_, **__: tags)
     assert release.check() == (
         "<4>v4.6.0 is deployed and v4.7.0 is the newest release; v4.6.2 has fixes, maybe of security, "
         "for the deployed series."

@@ -30,6 +30,7 @@ def _images(
     monkeypatch.setattr(mastodon_release, "SETTINGS", tmp_path / "release.json")
     for name, path in (("IMAGES", "share/images"), ("RECORD", "images.json"), ("WORK", "work")):
         monkeypatch.setattr(module, name, tmp_path / path)
+    monkeypatch.setattr(mastodon_release, "identity", lambda user: {})
     (tmp_path / "release.json").write_text(json.dumps(SETTINGS))
     release = tmp_path / "opt/releases" / VERSION
     release.mkdir(parents=True)
@@ -110,7 +111,9 @@ def test_what_lies_where_in_the_archive(images: ModuleType, tmp_path: Path) -> N
         (source / name).write_text(name)
     (source / "app/link").symlink_to("./models/user.rb")
     os.link(source / "app/models/user.rb", source / "app/twice.rb")
-    images.pack(source, tmp_path / "a.tar", inside="/opt/mastodon", leave_out=images.NOT_IN_IMAGE)
+    settings = {"repository": "r", "npm_registry": "", "environment": {}}
+    builder = mastodon_release.Builder(settings, VERSION)
+    images.pack(builder, source, tmp_path / "a.tar", inside="/opt/mastodon", leave_out=images.NOT_IN_IMAGE)
     with tarfile.open(tmp_path / "a.tar") as archive:
         members = {member.name: member for member in archive.getmembers()}
     files = {name for name, member in members.items() if not member.isdir()}
@@ -147,7 +150,6 @@ def test_libraries_are_those_that_the_gems_are_linked_with(
         return subprocess.CompletedProcess(argv, 0 if found else 1, found or "")
 
     monkeypatch.setattr(images.subprocess, "run", run)
-    monkeypatch.setattr(images.Builder, "identity_of_user", dict)
     assert images.libraries(release) == {"libpq5", "libc6"}
     owners.clear()
     with pytest.raises(mastodon_release.ReleaseError, match=r"libc\.so\.6, which a gem needs"):

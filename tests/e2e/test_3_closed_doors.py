@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.scanner import open_ports
 
 from .conftest import HOSTS, TestLab
@@ -16,6 +18,17 @@ def test_ports_on_the_public_addresses(converged: TestLab) -> None:
     scanned = open_ports(converged.settings.container("mirror"), *addresses)
     # The load balancer comes over the private network: by default SSH is all that the public one needs.
     assert scanned == {address: [22] for address in addresses}
+
+
+@pytest.mark.parametrize("droplet", ["vmst-exec", "vmst-worker-2"])
+def test_no_droplet_speaks_for_visitors(converged: TestLab, droplet: str) -> None:
+    """With PROXY protocol it could claim any address; the load balancer alone may connect."""
+    worker = json.loads(inventory(converged))["_meta"]["hostvars"]["vmst-worker-1"]["do_private_ipv4"]
+    for port in (80, 443):
+        probe = f"timeout 3 bash -c '</dev/tcp/{worker}/{port}'"
+        assert converged.ssh(droplet, probe).code == 124
+    # This one is not answered by the firewall alone: the port is open, to others.
+    assert open_ports(converged.settings.container("dns"), worker, last=443)[worker] == [22, 80, 443]
 
 
 def test_valkey_refuses_plaintext(converged: TestLab) -> None:

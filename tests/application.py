@@ -16,7 +16,9 @@ class Application(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", self.headers.get("X-Answer-Type", "application/octet-stream"))
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.send_header("Cache-Control", self.headers.get("X-Answer-Cache-Control", "public, max-age=5"))
+        self.send_header("X-Asked", self.path)
+        if lifetime := self.headers.get("X-Answer-Cache-Control", "public, max-age=5"):
+            self.send_header("Cache-Control", lifetime)
         if "X-Answer-Cookie" in self.headers:
             self.send_header("Set-Cookie", self.headers["X-Answer-Cookie"])
         self.send_header("Strict-Transport-Security", "max-age=1")
@@ -32,7 +34,8 @@ def application(host: Any, port: int) -> Iterator[str]:
     """Runs on `host` (testinfra) at 127.0.0.1:`port`; yields the name of its systemd unit.
 
     Its answers carry headers of their own for caches and browsers. X-Answer-Status, -Type, -Cache-Control and
-    -Cookie in the question say what is answered.
+    -Cookie in the question say what is answered (no Cache-Control where it is empty); X-Asked in the answer
+    is the path.
     """
     unit = f"test-application-{port}"
     started = host.run("systemd-run --unit=%s --collect python3 -c %s %s", unit, _PROGRAM, str(port))

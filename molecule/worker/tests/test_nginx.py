@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.application import application, told
-from tests.visitor import Answer, Visitor, health
+from tests.application import application, heard, told
+from tests.visitor import Answer, Visitor, health, lies
 
 HSTS = "max-age=63072000; includeSubDomains"
 SHORT = "public, max-age=604800, must-revalidate"
@@ -19,11 +19,11 @@ FOR_EVER = "public, max-age=2419200, immutable"
 
 @pytest.fixture(name="unit", scope="module", autouse=True)
 def _unit(host: Any) -> Iterator[str]:
-    """An application in web's place; the name of its systemd unit."""
-    assert host.run("systemctl stop mastodon-web").rc == 0
-    with application(host, 3000) as unit:
+    """An application in web's place, another in streaming's; the name of web's systemd unit."""
+    assert host.run("systemctl stop mastodon-web mastodon-streaming").rc == 0
+    with application(host, 3000) as unit, application(host, 4000):
         yield unit
-    assert host.run("systemctl start mastodon-web").rc == 0
+    assert host.run("systemctl start mastodon-web mastodon-streaming").rc == 0
 
 
 @pytest.fixture(name="get")
@@ -215,12 +215,55 @@ def test_what_is_compressed(get: Callable[..., Answer], kind: str, compressed: b
 
 
 def test_what_the_application_is_told(get: Callable[..., Answer], visitor: Visitor) -> None:
-    forged = {"X_Forwarded_For": "192.0.2.1", "X_Forwarded_Proto": "http", "X_Real_IP": "192.0.2.2"}
-    heard = told(get("/", **forged, Proxy="evil").body)
-    assert heard["Host"] == visitor.host
-    assert heard["X-Forwarded-For"] == heard["X-Real-IP"] == visitor.client
-    assert heard["X-Forwarded-Proto"] == "https"
-    assert "Proxy" not in heard
+    told_of = told(get("/").body)
+    assert told_of["Host"] == visitor.host
+    assert told_of["X-Forwarded-For"] == told_of["X-Real-IP"] == visitor.client
+    assert told_of["X-Forwarded-Proto"] == "https"
+
+
+def spelt_otherwise(claimed: dict[str, str]) -> dict[str, str]:
+    """Rack knows no difference between `-` and `_`."""
+    return {name.replace("-", mark): value for name, value in claimed.items() for mark in "_." if "-" in name}
+
+
+@pytest.mark.parametrize("path", ["/", "/health", *STATIC, "/api/v1/streaming/public"])
+def test_what_visitors_claim_is_not_told(host: Any, visitor: Visitor, path: str) -> None:
+    """Not a header more, and none with another value, than without any lie."""
+    port = 4000 if path.startswith("/api/v1/streaming") else 3000
+    claimed = lies(visitor.host)
+    found = []
+    for headers in ({}, claimed | spelt_otherwise(claimed)):
+        mark = str(time.time_ns())
+        assert visitor.get(f"{path}?{mark}", headers=headers | {"X-Mark": mark}).status == 200
+        found.append(heard(host, port, path, mark))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("server", ["443", "do_private_ipv4", "127.0.0.1"])
+def test_what_is_claimed_with_a_probe_is_not_told(
+    host: Any, visitor: Visitor, variables: dict[str, Any], server: str
+) -> None:
+    """Neither to web nor to streaming, on either health listener or as a page."""
+    found = []
+    for lie in ({}, lies(visitor.host)):
+        mark = str(time.time_ns())
+        headers = lie | {"X-Mark": mark}
+        if server == "443":
+            assert visitor.get("/health", headers=headers).status == 200
+        else:
+            claims = " ".join(f"--header '{name}: {value}'" for name, value in headers.items())
+            asked = host.run(
+                f"curl --silent --fail {claims} http://{variables.get(server, server)}:8080/health"
+            )
+            assert asked.rc == 0, asked.stderr
+        found.append(
+            [
+                heard(host, port, path, mark)
+                for port, path in ((3000, "/health"), (4000, "/api/v1/streaming/health"))
+            ]
+        )
+    assert found[0] == found[1]
+    assert {told_of["Host"] for told_of in found[0]} == {visitor.host}
 
 
 def test_pages_are_cached(visitor: Visitor) -> None:

@@ -26,7 +26,7 @@ from lab.load import assets
 from lab.runtime import Runtime
 from tests.media import picture, stored
 from tests.scanner import open_ports
-from tests.visitor import Visitor, ask, health
+from tests.visitor import Visitor, ask, health, lies
 
 CONTAINERS = ("mastodon-web", "mastodon-streaming", "mastodon-sidekiq")
 HSTS = "max-age=63072000; includeSubDomains"
@@ -146,6 +146,15 @@ def test_http2_is_offered(visitor: Visitor) -> None:
         assert connection.selected_alpn_protocol() == "h2"
 
 
+def test_page_by_http2(shell: Shell, visitor: Visitor) -> None:
+    page = shell(
+        *("curl", "--silent", "--http2", "--insecure", "--haproxy-protocol", "--output", "/dev/null"),
+        *("--resolve", f"{visitor.host}:443:127.0.0.1", "--write-out", "%{http_version} %{http_code}"),
+        f"https://{visitor.host}/about",
+    )
+    assert page == "2 200"
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_versions(visitor: Visitor, version: ssl.TLSVersion) -> None:
     visitor.open(minimum=version, maximum=version).close()
@@ -164,7 +173,47 @@ def test_other_names_are_refused(visitor: Visitor) -> None:
         visitor.open(server_name="other.example")
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET / HTTP/1.0",
+        "GET /health HTTP/1.0",
+        "GET / HTTP/1.1\r\nHost: other.example",
+        "GET /health HTTP/1.1\r\nHost: 127.0.0.1",
+        "GET https://other.example/ HTTP/1.1\r\nHost: HOST",
+    ],
+)
+def test_requests_with_another_name_are_not_answered(visitor: Visitor, request_: str) -> None:
+    """However right the name in the handshake was."""
+    with visitor.open() as connection:
+        lines = request_.replace("HOST", visitor.host)
+        connection.sendall(f"{lines}\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(4096) == b""
+
+
 # Who asks
+
+
+@pytest.mark.usefixtures("token")
+def test_what_visitors_claim_changes_no_page(visitor: Visitor, reader: str) -> None:
+    """Not theirs, and not what the cache gives to the next one. One of them says by what address it was asked
+    for."""
+    pages = ("/about", f"/users/{reader}/outbox")
+    honest = {}
+    for path in pages:
+        answer = visitor.get(f"{path}?honest")
+        assert answer.status == 200
+        honest[path] = answer.body
+    assert f"https://{visitor.host}/users/{reader}/outbox?honest".encode() in honest[pages[1]]
+    wrong = []
+    for number, (name, value) in enumerate(lies(visitor.host).items()):
+        for path in pages:
+            for said in ({name: value}, {}):
+                answer = visitor.get(f"{path}?liar{number}", headers=said)
+                body = answer.body.replace(b"?liar%d" % number, b"?honest")
+                if (answer.status, body) != (200, honest[path]) or answer.header("X-Request-Id") == "liar":
+                    wrong.append((name, path, "the liar" if said else "the next one", answer.status))
+    assert wrong == []
 
 
 def last_visit(shell: Shell, mark: str) -> str:

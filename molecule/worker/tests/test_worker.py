@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
+import shlex
 import ssl
 import subprocess
 import sys
@@ -320,6 +322,28 @@ def test_drain_that_the_load_balancer_does_not_notice(
 
 
 # Containers
+
+
+def test_nginx_is_confined(shell: Shell, host: Any) -> None:
+    level = re.search(r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", "nginx"))
+    assert level
+    assert float(level[1]) <= 4.0
+    # What runs is, and by what the package does not own.
+    shown = shell("systemctl", "show", "nginx", "--property=MainPID,FragmentPath,DropInPaths")
+    found = dict(line.split("=", 1) for line in shown.splitlines())
+    assert found["FragmentPath"] == "/usr/lib/systemd/system/nginx.service"
+    assert host.run("dpkg --search %s", found["DropInPaths"]).rc != 0
+    pid = found["MainPID"]
+    status = dict(line.split(":", 1) for line in shell("cat", f"/proc/{pid}/status").splitlines())
+    # DAC_OVERRIDE is the only one for files besides CHOWN; nothing of SYS_ or NET_ but the low ports.
+    assert int(status["CapBnd"], 16) == sum(1 << number for number in (0, 1, 5, 6, 7, 10))
+    assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
+    inside = ("nsenter", f"--target={pid}", "--mount")
+    for path in ("/etc/nginx/x", "/usr/local/sbin/x", "/etc/mastodon/x", "/var/lib/mastodon/x"):
+        refused = host.run(shlex.join([*inside, "touch", path]))
+        assert "Read-only file system" in refused.stderr
+    shell(*inside, "touch", "/var/cache/nginx/x", "/var/log/nginx/x")
+    shell("rm", "/var/cache/nginx/x", "/var/log/nginx/x")
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

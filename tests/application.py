@@ -9,14 +9,22 @@ from typing import Any
 
 _PROGRAM = """
 import http.server, json, sys
+heard = {}
 class Application(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = json.dumps(self.headers.items()).encode()
+        if self.path == "/heard":
+            body = json.dumps(heard).encode()
+        else:
+            if "X-Mark" in self.headers:
+                heard[self.headers["X-Mark"] + self.path.partition("?")[0]] = self.headers.items()
+            body = json.dumps(self.headers.items()).encode()
         self.send_response(int(self.headers.get("X-Answer-Status", "200")))
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", self.headers.get("X-Answer-Type", "application/octet-stream"))
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        self.send_header("Cache-Control", self.headers.get("X-Answer-Cache-Control", "public, max-age=5"))
+        self.send_header("X-Asked", self.path)
+        if lifetime := self.headers.get("X-Answer-Cache-Control", "public, max-age=5"):
+            self.send_header("Cache-Control", lifetime)
         if "X-Answer-Cookie" in self.headers:
             self.send_header("Set-Cookie", self.headers["X-Answer-Cookie"])
         self.send_header("Strict-Transport-Security", "max-age=1")
@@ -32,7 +40,8 @@ def application(host: Any, port: int) -> Iterator[str]:
     """Runs on `host` (testinfra) at 127.0.0.1:`port`; yields the name of its systemd unit.
 
     Its answers carry headers of their own for caches and browsers. X-Answer-Status, -Type, -Cache-Control and
-    -Cookie in the question say what is answered.
+    -Cookie in the question say what is answered (no Cache-Control where it is empty); X-Asked in the answer
+    is the path. /heard tells what `heard` reads.
     """
     unit = f"test-application-{port}"
     started = host.run("systemd-run --unit=%s --collect python3 -c %s %s", unit, _PROGRAM, str(port))
@@ -42,6 +51,16 @@ def application(host: Any, port: int) -> Iterator[str]:
         yield unit
     finally:
         host.run("systemctl stop %s", unit)
+
+
+def heard(host: Any, port: int, path: str, mark: str) -> dict[str, str]:
+    """The headers with which the application at `port` was asked for `path`, whoever got its answer. X-Mark
+    (`mark`) in the question tells it from others'."""
+    asked = host.run("curl --silent --fail http://127.0.0.1:%s/heard", str(port))
+    assert asked.rc == 0, asked.stderr
+    headers = told(json.dumps(json.loads(asked.stdout)[mark + path]))
+    del headers["X-Mark"]
+    return headers
 
 
 def until_it_listens(host: Any, *ports: int) -> None:

@@ -10,6 +10,46 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
+LIAR = "192.0.2.66"
+"""An address that nobody has: wherever it is told, a lie was believed."""
+
+
+def lies(host: str) -> dict[str, str]:
+    """What a visitor of `host` may claim in headers that proxies set, each with a value that would count."""
+    addresses = (
+        *("X-Forwarded-For", "X-Real-IP", "Client-Ip", "CF-Connecting-IP", "Fastly-Client-Ip"),
+        *("True-Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Forwarded-For", "X-Forwarded"),
+        "X-Forwarded-By",
+    )
+    names = ("X-Forwarded-Host", "X-Forwarded-Server", "X-Host", "X-Original-Host")
+    schemes = ("X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Scheme", "X-Url-Scheme")
+    paths = ("X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Script-Name")
+    methods = ("X-Http-Method-Override", "X-Http-Method", "X-Method-Override")
+    return {
+        "Forwarded": f"for={LIAR};proto=http;host={host}:1234",
+        "X-Forwarded-Port": "1234",
+        "X-Forwarded-Ssl": "off",
+        "Front-End-Https": "off",
+        "CF-Visitor": '{"scheme":"http"}',
+        "X-Sendfile-Type": "X-Accel-Redirect",
+        "X-Accel-Mapping": "/opt/mastodon/=/",
+        "X-Request-Id": "liar",
+        "X-Origin": "https://liar.example",
+        "Proxy": f"http://{LIAR}:3128",
+        "Max-Forwards": "0",
+        "traceparent": f"00-{'1' * 32}-{'2' * 16}-01",
+        "tracestate": "liar=1",
+        "baggage": "liar=1",
+        "X-Amzn-Trace-Id": "Root=liar",
+        "X-Request-Start": "t=1",
+        "X-Queue-Start": "t=1",
+        **dict.fromkeys(addresses, LIAR),
+        **dict.fromkeys(names, f"{host}:1234"),
+        **dict.fromkeys(schemes, "http"),
+        **dict.fromkeys(paths, "/liar"),
+        **dict.fromkeys(methods, "DELETE"),
+    }
+
 
 @dataclass
 class Answer:

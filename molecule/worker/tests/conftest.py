@@ -98,10 +98,16 @@ def _instance(
         yield client
 
 
+@pytest.fixture(name="reader", scope="module")
+def _reader() -> str:
+    """The name of the account that `token` makes."""
+    return f"reader_{secrets.token_hex(4)}"
+
+
 @pytest.fixture(name="token", scope="module")
-def _token(shell: Callable[..., str], instance: Instance) -> str:
+def _token(shell: Callable[..., str], instance: Instance, reader: str) -> str:
     """An access token of a fresh account."""
-    name = f"reader_{secrets.token_hex(4)}"
+    name = reader
     # A domain that the lab's name server knows: Mastodon looks it up.
     email = f"{name}@{LAB.host('mail')}"
     created = shell(

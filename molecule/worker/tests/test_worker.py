@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
+import shlex
 import ssl
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from lab.load import assets
 from lab.runtime import Runtime
 from tests.media import picture, stored
 from tests.scanner import open_ports
-from tests.visitor import Visitor, ask, health
+from tests.visitor import Visitor, ask, health, lies
 
 CONTAINERS = ("mastodon-web", "mastodon-streaming", "mastodon-sidekiq")
 HSTS = "max-age=63072000; includeSubDomains"
@@ -146,6 +148,15 @@ def test_http2_is_offered(visitor: Visitor) -> None:
         assert connection.selected_alpn_protocol() == "h2"
 
 
+def test_page_by_http2(shell: Shell, visitor: Visitor) -> None:
+    page = shell(
+        *("curl", "--silent", "--http2", "--insecure", "--haproxy-protocol", "--output", "/dev/null"),
+        *("--resolve", f"{visitor.host}:443:127.0.0.1", "--write-out", "%{http_version} %{http_code}"),
+        f"https://{visitor.host}/about",
+    )
+    assert page == "2 200"
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_versions(visitor: Visitor, version: ssl.TLSVersion) -> None:
     visitor.open(minimum=version, maximum=version).close()
@@ -164,7 +175,47 @@ def test_other_names_are_refused(visitor: Visitor) -> None:
         visitor.open(server_name="other.example")
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET / HTTP/1.0",
+        "GET /health HTTP/1.0",
+        "GET / HTTP/1.1\r\nHost: other.example",
+        "GET /health HTTP/1.1\r\nHost: 127.0.0.1",
+        "GET https://other.example/ HTTP/1.1\r\nHost: HOST",
+    ],
+)
+def test_requests_with_another_name_are_not_answered(visitor: Visitor, request_: str) -> None:
+    """However right the name in the handshake was."""
+    with visitor.open() as connection:
+        lines = request_.replace("HOST", visitor.host)
+        connection.sendall(f"{lines}\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(4096) == b""
+
+
 # Who asks
+
+
+@pytest.mark.usefixtures("token")
+def test_what_visitors_claim_changes_no_page(visitor: Visitor, reader: str) -> None:
+    """Not theirs, and not what the cache gives to the next one. One of them says by what address it was asked
+    for."""
+    pages = ("/about", f"/users/{reader}/outbox")
+    honest = {}
+    for path in pages:
+        answer = visitor.get(f"{path}?honest")
+        assert answer.status == 200
+        honest[path] = answer.body
+    assert f"https://{visitor.host}/users/{reader}/outbox?honest".encode() in honest[pages[1]]
+    wrong = []
+    for number, (name, value) in enumerate(lies(visitor.host).items()):
+        for path in pages:
+            for said in ({name: value}, {}):
+                answer = visitor.get(f"{path}?liar{number}", headers=said)
+                body = answer.body.replace(b"?liar%d" % number, b"?honest")
+                if (answer.status, body) != (200, honest[path]) or answer.header("X-Request-Id") == "liar":
+                    wrong.append((name, path, "the liar" if said else "the next one", answer.status))
+    assert wrong == []
 
 
 def last_visit(shell: Shell, mark: str) -> str:
@@ -271,6 +322,28 @@ def test_drain_that_the_load_balancer_does_not_notice(
 
 
 # Containers
+
+
+def test_nginx_is_confined(shell: Shell, host: Any) -> None:
+    level = re.search(r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", "nginx"))
+    assert level
+    assert float(level[1]) <= 4.0
+    # What runs is, and by what the package does not own.
+    shown = shell("systemctl", "show", "nginx", "--property=MainPID,FragmentPath,DropInPaths")
+    found = dict(line.split("=", 1) for line in shown.splitlines())
+    assert found["FragmentPath"] == "/usr/lib/systemd/system/nginx.service"
+    assert host.run("dpkg --search %s", found["DropInPaths"]).rc != 0
+    pid = found["MainPID"]
+    status = dict(line.split(":", 1) for line in shell("cat", f"/proc/{pid}/status").splitlines())
+    # DAC_OVERRIDE is the only one for files besides CHOWN; nothing of SYS_ or NET_ but the low ports.
+    assert int(status["CapBnd"], 16) == sum(1 << number for number in (0, 1, 5, 6, 7, 10))
+    assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
+    inside = ("nsenter", f"--target={pid}", "--mount")
+    for path in ("/etc/nginx/x", "/usr/local/sbin/x", "/etc/mastodon/x", "/var/lib/mastodon/x"):
+        refused = host.run(shlex.join([*inside, "touch", path]))
+        assert "Read-only file system" in refused.stderr
+    shell(*inside, "touch", "/var/cache/nginx/x", "/var/log/nginx/x")
+    shell("rm", "/var/cache/nginx/x", "/var/log/nginx/x")
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

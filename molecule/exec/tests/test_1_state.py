@@ -84,6 +84,15 @@ def test_traffic_goes_through_the_pool(shell: Shell, variables: dict[str, Any]) 
     assert found["DB_POOL"] == "5"
 
 
+def test_a_command_runs_with_what_sidekiq_reads(shell: Shell) -> None:
+    lines = shell("mastodon-run", "env").splitlines()
+    found = dict(line.split("=", 1) for line in lines)
+    files = shell("cat", f"{CURRENT}/common.env", f"{CURRENT}/sidekiq.env").splitlines()
+    assert dict(line.split("=", 1) for line in files).items() <= found.items()
+    assert {"SECRET_KEY_BASE", "S3_BUCKET", "LOCAL_DOMAIN"} <= set(found)
+    assert not {"PORT", "WEB_CONCURRENCY", "NODE_ENV", "NODE_EXTRA_CA_CERTS"} & set(found)
+
+
 def test_what_sidekiq_says_of_itself(shell: Shell) -> None:
     each = "[process['concurrency'], process['queues']]"
     code = f"require 'sidekiq/api'; puts Sidekiq::ProcessSet.new.map {{ |process| {each} }}.to_json"

@@ -83,8 +83,11 @@ def test_given_secrets_are_used_and_the_others_made(host: Any) -> None:
     assert kept["secret_key_base"] == (folder / "secret_key_base").read_text().strip()
     assert kept["active_record_encryption_primary_key"] == (folder / "primary").read_text().strip()
     assert re.fullmatch(r"[A-Za-z0-9_-]{87}=", kept["vapid_public_key"])
-    common = host.file(f"{CURRENT}/common.env").content_string
-    assert f"SECRET_KEY_BASE={kept['secret_key_base']}\n" in common
+    for kind in ("web", "sidekiq"):
+        text = host.file(f"{CURRENT}/{kind}.env").content_string
+        assert f"SECRET_KEY_BASE={kept['secret_key_base']}\n" in text
+    for kind in ("common", "streaming"):
+        assert "SECRET_KEY_BASE" not in host.file(f"{CURRENT}/{kind}.env").content_string
 
 
 def test_the_environment_follows_the_settings(shell: Shell) -> None:

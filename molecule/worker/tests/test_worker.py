@@ -376,6 +376,29 @@ def test_compiled_code_is_the_images_and_read_only(shell: Shell, host: Any, name
     assert "Read-only file system" in host.run("docker exec %s touch %s/x", name, COMPILED).stderr
 
 
+def variables_of(shell: Shell, name: str) -> dict[str, str]:
+    """What the first process of a container runs with."""
+    pid = shell("docker", "inspect", "--format={{.State.Pid}}", name)
+    return dict(pair.split("=", 1) for pair in shell("cat", f"/proc/{pid}/environ").split("\0") if pair)
+
+
+def test_streaming_runs_with_what_it_reads_and_no_secret_besides(shell: Shell) -> None:
+    image = shell("docker", "inspect", "--format={{.Image}}", "mastodon-streaming")
+    own = json.loads(shell("docker", "inspect", "--format={{json .Config.Env}}", image))
+    found = set(variables_of(shell, "mastodon-streaming"))
+    found -= {pair.split("=", 1)[0] for pair in own} | {"HOSTNAME", "HOME"}
+    wanted = {"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS", "DB_SSLMODE", "DB_POOL"}
+    wanted |= {"REDIS_HOST", "REDIS_PORT", "REDIS_USER", "REDIS_PASSWORD", "NODE_EXTRA_CA_CERTS"}
+    # An image may have these of its own, too.
+    assert found - {"NODE_ENV", "BIND", "PORT"} == wanted
+
+
+@pytest.mark.parametrize("name", RUBY)
+def test_what_loads_rails_runs_with_the_secrets(shell: Shell, name: str) -> None:
+    found = variables_of(shell, name)
+    assert {"SECRET_KEY_BASE", "VAPID_PRIVATE_KEY", "S3_BUCKET", "SMTP_SERVER", "LOCAL_DOMAIN"} <= set(found)
+
+
 def test_compiled_code_of_an_image_is_what_its_containers_see(shell: Shell, host: Any) -> None:
     """An image as the official ones: compiled code below the directory for temporary files."""
     image = shell("docker", "inspect", "--format={{.Config.Image}}", "mastodon-web")

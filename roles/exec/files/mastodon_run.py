@@ -38,7 +38,8 @@ def environment(release: Path, *, direct: bool) -> dict[str, str]:
         "PATH": f"{home}/bin:/usr/local/bin:/usr/bin:/bin",
     }
     found |= {name: os.environ[name] for name in ("TERM", "TZ") if name in os.environ}
-    found |= read(SHARE / "common.env")
+    # A command loads the same Rails as sidekiq does, and has nothing of its own.
+    found |= read(SHARE / "common.env") | read(SHARE / "sidekiq.env")
     if direct:
         found |= read(DIRECT)
     return found

@@ -248,6 +248,64 @@ def test_others_cannot_forge_an_address(visitor: Visitor, shell: Shell, variable
     assert last_visit(shell, mark) == own
 
 
+def test_no_droplet_of_the_instance_speaks_for_visitors(
+    visitor: Visitor, shell: Shell, variables: dict[str, Any]
+) -> None:
+    """The worker's own address in the VPC is in the load balancer's range, and its containers have it."""
+    program = (
+        "import socket, sys\n"
+        "s = socket.create_connection((sys.argv[1], 80), 10)\n"
+        "s.sendall(b'PROXY TCP4 192.0.2.99 198.51.100.1 40000 80\\r\\n'"
+        " + f'GET /about HTTP/1.1\\r\\nHost: {sys.argv[2]}\\r\\n\\r\\n'.encode())\n"
+        "print(s.recv(100))\n"
+    )
+    assert shell("python3", "-c", program, variables["do_private_ipv4"], visitor.host) == "b''"
+
+
+SECRET = "s3cr3t-w0rd"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/api/v1/streaming?stream=user&access_token={}",
+        "/api/v1/streaming/health?access%5Ftoken={0}&access_token={0}",
+        "/api/v1/timelines/home?limit=1&access_token={}",
+        "/auth/password/edit?reset_password_token={}",
+        "/auth/confirmation?confirmation_token={}&redirect_to_app=true",
+        "/auth/sign_up?invite_code={}",
+        "/invite/{}",
+        "/unsubscribe?token={}&type=follow",
+        "/oauth/authorize/native?code={}",
+        "/auth/auth/openid_connect/callback?code=1&state={}",
+        "/auth/auth/cas/callback?ticket={}",
+    ],
+)
+def test_no_log_has_a_token(visitor: Visitor, shell: Shell, address: str) -> None:
+    page = f"/about?{time.time_ns()}"
+    visitor.get(address.format(SECRET))
+    visitor.get(page, headers={"Referer": f"https://{visitor.host}{address.format(SECRET)}"})
+    shell("sh", "-c", f"grep --quiet --fixed-strings 'GET {page} ' /var/log/nginx/access.log")
+    assert shell("sh", "-c", f"grep --recursive --text '{SECRET}' /var/log/nginx || true") == ""
+    journal = (
+        f"journalctl --since=-5min --output=cat --unit='mastodon-*' --unit=nginx | grep '{SECRET}' || true"
+    )
+    assert shell("sh", "-c", journal) == ""
+
+
+def test_a_session_leaves_no_token_in_a_log(token: str, visitor: Visitor, shell: Shell) -> None:
+    """An access token that is good, in a stream's address too, with streaming away as well."""
+    address = f"/api/v1/streaming?stream=user&access_token={token}"
+    visitor.get(f"/api/v1/accounts/verify_credentials?access_token={token}")
+    shell("systemctl", "stop", "mastodon-streaming")
+    try:
+        assert visitor.get(address).status == 502
+    finally:
+        shell("systemctl", "start", "mastodon-streaming")
+    logs = f"(cat /var/log/nginx/*.log; journalctl --output=cat) | grep --text --count '{token}' || true"
+    assert shell("sh", "-c", logs) == "0"
+
+
 # Health and rotation
 
 
@@ -388,7 +446,9 @@ def test_streaming_runs_with_what_it_reads_and_no_secret_besides(shell: Shell) -
     found = set(variables_of(shell, "mastodon-streaming"))
     found -= {pair.split("=", 1)[0] for pair in own} | {"HOSTNAME", "HOME"}
     wanted = {"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS", "DB_SSLMODE", "DB_POOL"}
-    wanted |= {"REDIS_HOST", "REDIS_PORT", "REDIS_USER", "REDIS_PASSWORD", "NODE_EXTRA_CA_CERTS"}
+    wanted |= {"REDIS_HOST", "REDIS_PORT", "REDIS_USER", "REDIS_PASSWORD", "NODE_EXTRA_CA_CERTS"} | {
+        "LOG_LEVEL"
+    }
     # An image may have these of its own, too.
     assert found - {"NODE_ENV", "BIND", "PORT"} == wanted
 

@@ -16,7 +16,7 @@ init_plugin_loader()
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 POOL = {"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS", "DB_SSLMODE"}
 TUNNEL = {"REDIS_HOST", "REDIS_PORT", "REDIS_USER", "REDIS_PASSWORD"}
-STREAMING = {"NODE_ENV", "BIND", "PORT", "DB_POOL", "NODE_EXTRA_CA_CERTS"}
+STREAMING = {"NODE_ENV", "LOG_LEVEL", "BIND", "PORT", "DB_POOL", "NODE_EXTRA_CA_CERTS"}
 
 
 def render(**settings: Any) -> dict[str, dict[str, str]]:
@@ -81,7 +81,7 @@ def test_what_loads_rails_gets_the_secrets_and_all_additions(kind: str) -> None:
 
 
 def test_streaming_gets_the_additions_that_it_reads_also_empty_ones() -> None:
-    given = {"TRUSTED_PROXY_IP": "", "LOG_LEVEL": "warn", "TZ": None, "RAILS_LOG_LEVEL": "warn"}
+    given = {"TRUSTED_PROXY_IP": "", "REDIS_DB": "1", "TZ": None, "RAILS_LOG_LEVEL": "warn"}
     found = render(mastodon_extra_environment=given)["streaming"]
-    assert set(found) == STREAMING | {"TRUSTED_PROXY_IP", "LOG_LEVEL"}
+    assert set(found) == STREAMING | {"TRUSTED_PROXY_IP", "REDIS_DB"}
     assert found["TRUSTED_PROXY_IP"] == ""

@@ -309,6 +309,63 @@ def test_what_somebody_else_owns_is_no_release(
     assert not release.is_complete(path)
 
 
+@pytest.fixture(name="built")
+def _built(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The steps of a build, which do nothing but the last; their names appear here."""
+    steps: list[str] = []
+    for name in ("prepare", "gems", "assets", "clear", "run"):
+        monkeypatch.setattr(release.Builder, name, lambda *_, step=name, **__: steps.append(step))
+    monkeypatch.setattr(release.Builder, "fetch", lambda _: "c0ffee")
+    monkeypatch.setattr(release.Builder, "hand_over", lambda _, target: (target / "Gemfile").touch())
+    (release.ROOT / "release.json").write_text(json.dumps(SETTINGS))
+    return steps
+
+
+def test_what_somebody_else_owns_is_built_anew_while_it_runs(
+    release: ModuleType, built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(release, "v4.6.0")
+    releases = release.ROOT / "releases"
+    (releases / "v4.6.0" / release.MARKER).unlink()
+    link = (release.ROOT / "current").lstat().st_ino
+    assert release.build("v4.6.0", dry_run=False)["changed"] is True
+    assert release.is_complete(releases / "v4.6.0")
+    assert (releases / "v4.6.0/Gemfile").exists()
+    assert (releases / "v4.6.0/.bundle/config").read_text() == release.bundle_config(release.BUNDLER)
+    # Sidekiq restarts where the link is another one.
+    assert (release.ROOT / "current").lstat().st_ino != link
+    monkeypatch.setattr(release, "in_use", lambda: {releases / ".old-v4.6.0"})
+    assert release.prune()["removed"] == []
+    monkeypatch.setattr(release, "in_use", set)
+    assert release.prune()["removed"] == [".old-v4.6.0"]
+    assert [path.name for path in releases.iterdir()] == ["v4.6.0"]
+
+
+def test_cut_off_between_the_two_steps_it_is_put_back(release: ModuleType, built: list[str]) -> None:
+    deploy(release, "v4.6.0")
+    target = release.ROOT / "releases/v4.6.0"
+    target.rename(target.with_name(".old-v4.6.0"))
+    assert release.build("v4.6.0", dry_run=False)["changed"] is False
+    assert built == []
+    assert release.is_complete(target)
+
+
+def test_after_a_build_that_failed_the_next_begins_with_nothing(
+    release: ModuleType, built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise release.ReleaseError("no network")
+
+    monkeypatch.setattr(release.Builder, "assets", fail)
+    with pytest.raises(release.ReleaseError, match="no network"):
+        release.build("v4.6.0", dry_run=False)
+    assert built == ["prepare", "gems", "clear"]
+    assert release.commits() == {}
+    monkeypatch.setattr(release.Builder, "assets", lambda _: None)
+    assert release.build("v4.6.0", dry_run=False)["commit"] == "c0ffee"
+    assert [path.name for path in (release.ROOT / "releases").iterdir()] == ["v4.6.0"]
+
+
 def test_a_complete_release_is_not_built_again(release: ModuleType) -> None:
     deploy(release, "v4.6.0")
     assert release.build("v4.6.0", dry_run=False) == {"changed": False, "version": "v4.6.0"}

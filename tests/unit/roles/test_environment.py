@@ -80,6 +80,17 @@ def test_what_loads_rails_gets_the_secrets_and_all_additions(kind: str) -> None:
     assert "NODE_ENV" not in files[kind]
 
 
+def test_logs_are_quiet_unless_the_admin_says_otherwise() -> None:
+    quiet, loud = (
+        render(),
+        render(mastodon_extra_environment={"RAILS_LOG_LEVEL": "info", "LOG_LEVEL": "debug"}),
+    )
+    assert (quiet["web"]["RAILS_LOG_LEVEL"], quiet["streaming"]["LOG_LEVEL"]) == ("warn", "warn")
+    assert "RAILS_LOG_LEVEL" not in quiet["sidekiq"]  # each job's line
+    assert (loud["web"]["RAILS_LOG_LEVEL"], loud["streaming"]["LOG_LEVEL"]) == ("info", "debug")
+    assert loud["sidekiq"]["RAILS_LOG_LEVEL"] == "info"
+
+
 def test_streaming_gets_the_additions_that_it_reads_also_empty_ones() -> None:
     given = {"TRUSTED_PROXY_IP": "", "REDIS_DB": "1", "TZ": None, "RAILS_LOG_LEVEL": "warn"}
     found = render(mastodon_extra_environment=given)["streaming"]

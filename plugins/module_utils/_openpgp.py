@@ -30,7 +30,7 @@ def dearmored(content: bytes) -> bytes:
     packets = b""
     for block in _BLOCK.findall(content.replace(b"\r\n", b"\n")):
         # Headers of the armor end with an empty line; the last line, with `=`, is a checksum.
-        _, _, body = block.partition(b"\n\n")
+        body = block.partition(b"\n\n")[2]
         lines = [line for line in body.split() if not line.startswith(b"=")]
         try:
             packets += base64.b64decode(b"".join(lines), validate=True)

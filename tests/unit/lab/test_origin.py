@@ -77,12 +77,12 @@ def test_what_was_said_is_remembered(lab: Lab, git: Path, gems: Path) -> None:
     assert Origin.load(lab).changed(STAND_IN) == Origin(kind=STAND_IN)
 
 
-def test_folders_of_this_machine_are_served_by_the_mirror(lab: Lab, git: Path, gems: Path) -> None:
+def test_folders_of_this_machine_are_served_by_the_mirror(
+    lab: Lab, git: Path, gems: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     origin = Origin().changed(git=str(git), gems=str(gems), version="v4.7.3+acme.1", images="exec")
     assert origin.folders() == {"git": str(git), "gems": str(gems)}
-    key = lab.cache / "standin" / "node" / "key.asc"
-    key.parent.mkdir(parents=True)
-    key.write_bytes((ROOT / "lab" / "services" / "debian-trixie.gpg").read_bytes())
+    monkeypatch.setattr("lab.origin.node_key", lambda _: ROOT / "lab" / "services" / "debian-trixie.gpg")
     settings = inventory.sources(lab, origin, "https://npm.example")
     assert settings["exec_node_repository_fingerprint"] == "04B54C3CDCA79751B16BC6B5225629DF75B188BD"
     assert settings["mastodon_git_repository"] == "https://mirror.lab.internal/own/git/mastodon.git"

@@ -14,12 +14,8 @@ import pytest
 import requests
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible.plugins.loader import init_plugin_loader
 
 from tests.unit.plugins.tasks import PACKAGE, run_task
-
-# Before anything of the collection is imported: plugins that are loaded as Ansible does need its loader.
-init_plugin_loader()
 
 SECRET = "s3cr3t-t0k3n"
 

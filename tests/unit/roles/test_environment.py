@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
-
-init_plugin_loader()
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 POOL = {"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS", "DB_SSLMODE"}

@@ -30,7 +30,9 @@ GEM
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """Its mirror's packages are signed with a key of Debian's."""
+    monkeypatch.setattr("lab.origin.node_key", lambda _: ROOT / "lab" / "services" / "debian-trixie.gpg")
     return Lab(
         "x", ipaddress.IPv4Network("198.51.100.0/24"), ipaddress.IPv4Network("10.118.0.0/20"), tmp_path / "x"
     )
@@ -77,12 +79,9 @@ def test_what_was_said_is_remembered(lab: Lab, git: Path, gems: Path) -> None:
     assert Origin.load(lab).changed(STAND_IN) == Origin(kind=STAND_IN)
 
 
-def test_folders_of_this_machine_are_served_by_the_mirror(
-    lab: Lab, git: Path, gems: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_of_this_machine_are_served_by_the_mirror(lab: Lab, git: Path, gems: Path) -> None:
     origin = Origin().changed(git=str(git), gems=str(gems), version="v4.7.3+acme.1", images="exec")
     assert origin.folders() == {"git": str(git), "gems": str(gems)}
-    monkeypatch.setattr("lab.origin.node_key", lambda _: ROOT / "lab" / "services" / "debian-trixie.gpg")
     settings = inventory.sources(lab, origin, "https://npm.example")
     assert settings["exec_node_repository_fingerprint"] == "04B54C3CDCA79751B16BC6B5225629DF75B188BD"
     assert settings["mastodon_git_repository"] == "https://mirror.lab.internal/own/git/mastodon.git"

@@ -154,10 +154,30 @@ def test_timers(host: Any, name: str, enabled: bool) -> None:
 
 
 def test_the_jobs_of_the_timers_work(host: Any, shell: Shell) -> None:
-    for name in ("media-remove", "migration-check", "release-check"):
+    for name in ("media-remove", "preview-cards-remove", "migration-check", "release-check"):
         shell("systemctl", "start", f"mastodon-{name}.service")
     said = host.run("journalctl --no-pager --output=cat --identifier=mastodon-release-check").stdout
     assert "v4.6.0 is deployed and v4.7.0 is the newest release" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "user"),
+    [
+        ("media-remove", "mastodon"),
+        ("preview-cards-remove", "mastodon"),
+        ("migration-check", "mastodon-migration-check"),
+        ("release-check", "mastodon-build"),
+    ],
+)
+def test_the_jobs_of_the_timers_are_confined(shell: Shell, name: str, user: str) -> None:
+    found = properties(shell, f"mastodon-{name}.service")
+    assert found["DynamicUser"] == ("yes" if user == "mastodon-migration-check" else "no")
+    assert found["User"] == user
+    level = re.search(
+        r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", f"mastodon-{name}.service")
+    )
+    assert level
+    assert float(level[1]) <= 2.0
 
 
 def test_the_share_is_whole(host: Any) -> None:

@@ -382,10 +382,16 @@ def test_drain_that_the_load_balancer_does_not_notice(
 # Containers
 
 
-def test_nginx_is_confined(shell: Shell, host: Any) -> None:
-    level = re.search(r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", "nginx"))
+@pytest.mark.parametrize("unit", ["nginx", "mastodon-redis-tunnel", "mastodon-share-sync"])
+def test_the_units_are_confined(shell: Shell, unit: str) -> None:
+    level = re.search(
+        r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", f"{unit}.service")
+    )
     assert level
     assert float(level[1]) <= 4.0
+
+
+def test_nginx_is_confined(shell: Shell, host: Any) -> None:
     # What runs is, and by what the package does not own.
     shown = shell("systemctl", "show", "nginx", "--property=MainPID,FragmentPath,DropInPaths")
     found = dict(line.split("=", 1) for line in shown.splitlines())

@@ -45,7 +45,8 @@ from typing import IO, Any
 from mastodon_version import Version, VersionError
 
 ROOT = Path("/opt/mastodon")
-SETTINGS = Path("/etc/mastodon/release.json")
+SETTINGS = Path(os.environ.get("MASTODON_RELEASE_SETTINGS", "/etc/mastodon/release.json"))
+"""The timer's unit, which does not run as root, is handed a copy."""
 COMMITS = Path("/etc/mastodon/commits.json")
 LOCK = Path("/run/mastodon-release.lock")
 USER = "mastodon"

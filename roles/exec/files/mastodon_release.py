@@ -304,8 +304,8 @@ def take_over(stream: IO[bytes], target: Path) -> None:
                     directories.add(name)
                 elif member.isreg():
                     write(archive.extractfile(member), place, member)
-                elif member.issym() and leads_inside(name, member.linkname):
-                    place.symlink_to(member.linkname)
+                elif member.issym() and (inside := within(name, member.linkname)):
+                    place.symlink_to(inside)
                 else:
                     raise ReleaseError(f"{member.name!r} of the build is no file, and no link within it")
     except (tarfile.TarError, FileExistsError) as error:
@@ -323,8 +323,14 @@ def write(content: IO[bytes] | None, place: Path, member: tarfile.TarInfo) -> No
         os.utime(file.fileno(), (member.mtime, member.mtime))
 
 
-def leads_inside(name: PurePosixPath, to: str) -> bool:
-    return not to.startswith("/") and not os.path.normpath(name.parent / to).startswith("..")
+def within(name: PurePosixPath, to: str) -> str | None:
+    """Where the link `name` leads, as a text that cannot lead outside; None for what does.
+
+    `..` stands in front only: behind another link it would lead up from where that one leads.
+    """
+    short = os.path.normpath(to)
+    up = short.split("/").count("..")
+    return None if short.startswith("/") or up > len(name.parent.parts) else short
 
 
 def bundle_config(settings: dict[str, str]) -> str:
@@ -391,7 +397,8 @@ def build(version: str, *, dry_run: bool) -> dict[str, Any]:
         (staging / name).mkdir()
         if mastodon := identity(USER):
             os.chown(staging / name, mastodon["user"], mastodon["group"], follow_symlinks=False)
-    (staging / MARKER).write_text(json.dumps({"version": version, "commit": commit}) + "\n")
+    with (staging / MARKER).open("x") as marker:
+        marker.write(json.dumps({"version": version, "commit": commit}) + "\n")
     subprocess.run(["sync", "--file-system", str(staging)], check=True)
     remember(version, commit)
     if target.exists():  # one that is not root's

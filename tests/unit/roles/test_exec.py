@@ -245,6 +245,21 @@ def test_what_leads_elsewhere_is_refused(
     assert not (tmp_path / "b").exists()
 
 
+def test_a_chain_of_links_leads_nowhere_outside(release: ModuleType, tmp_path: Path) -> None:
+    """By its text `a/b/top/../../outside` lies within; behind the link `top` it would be two levels above."""
+    target = tmp_path / "here" / "target"
+    target.mkdir(parents=True)
+    archive = packed(
+        ("a", {**DIRECTORY}),
+        ("a/b", {**DIRECTORY}),
+        ("a/b/top", linked("../..")),
+        ("out", linked("a/b/top/../../outside")),
+    )
+    release.take_over(archive, target)
+    assert (target / "a/b/top").resolve() == target
+    assert (target / "out").resolve() == target / "a" / "outside"
+
+
 @pytest.mark.parametrize("content", [b"no archive" * 100, b"", b"x" * 512])
 def test_a_stream_that_is_no_archive_is_refused(release: ModuleType, tmp_path: Path, content: bytes) -> None:
     with pytest.raises(release.ReleaseError, match="cannot be taken"):

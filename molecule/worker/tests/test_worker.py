@@ -382,7 +382,7 @@ def test_drain_that_the_load_balancer_does_not_notice(
 # Containers
 
 
-@pytest.mark.parametrize("unit", ["nginx", "mastodon-redis-tunnel", "mastodon-share-sync"])
+@pytest.mark.parametrize("unit", ["nginx", "mastodon-redis-tunnel"])
 def test_the_units_are_confined(shell: Shell, unit: str) -> None:
     level = re.search(
         r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", f"{unit}.service")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.exposure import exposure
+
 Shell = Callable[..., str]
 UNIT = "mastodon-sidekiq@scheduler.service"
 CURRENT = "/etc/mastodon/share/current"
@@ -51,9 +53,7 @@ def test_sidekiq_runs_confined(host: Any, shell: Shell) -> None:
     assert re.search(r"^Uid:\t991\t991\t991\t991$", status, re.MULTILINE)
     assert re.search(r"^CapEff:\t0+$", status, re.MULTILINE)
     assert re.search(r"^NoNewPrivs:\t1$", status, re.MULTILINE)
-    level = re.search(r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", UNIT))
-    assert level
-    assert float(level[1]) <= 1.5
+    assert exposure(host, UNIT) <= 1.5
     # As in Mastodon's own unit: no signals to others' processes by a namespace of users, calls by groups.
     assert found["PrivateUsers"] == "yes"
     calls = set(found["SystemCallFilter"].split())
@@ -169,15 +169,11 @@ def test_the_jobs_of_the_timers_work(host: Any, shell: Shell) -> None:
         ("release-check", "mastodon-build"),
     ],
 )
-def test_the_jobs_of_the_timers_are_confined(shell: Shell, name: str, user: str) -> None:
+def test_the_jobs_of_the_timers_are_confined(host: Any, shell: Shell, name: str, user: str) -> None:
     found = properties(shell, f"mastodon-{name}.service")
     assert found["DynamicUser"] == ("yes" if user == "mastodon-migration-check" else "no")
     assert found["User"] == user
-    level = re.search(
-        r"exposure level for .*: ([0-9.]+)", shell("systemd-analyze", "security", f"mastodon-{name}.service")
-    )
-    assert level
-    assert float(level[1]) <= 2.0
+    assert exposure(host, f"mastodon-{name}.service") <= 2.0
 
 
 def test_the_share_is_whole(host: Any) -> None:

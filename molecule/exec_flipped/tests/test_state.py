@@ -14,6 +14,7 @@ import pytest
 
 from lab.config import Lab
 from lab.emulators.cloudflare import CDN_ADDRESSES
+from tests.exposure import exposure
 
 LAB = Lab.load(os.environ.get("LAB_NAME", "test"))
 Shell = Callable[..., str]
@@ -117,10 +118,7 @@ def test_only_the_admins_key_opens_the_copy_of_the_secrets(host: Any, shell: She
     copy = f"/var/backups/secrets/{copies[0]}"
     assert host.file(copy).mode == 0o600
     assert "BEGIN" not in host.file(copy).content[:20].decode(errors="replace")
-    said = shell("systemd-analyze security mastodon-secrets-copy.service")
-    level = re.search(r"exposure level for .*: ([0-9.]+)", said)
-    assert level
-    assert float(level[1]) <= 3.0
+    assert exposure(host, "mastodon-secrets-copy.service") <= 3.0
     key = LAB.state / "ssh" / "id_ed25519"
     host.run("install -m 0600 /dev/null /root/key && printf '%%s' %s > /root/key", key.read_text())
     opened = shell("age --decrypt --identity /root/key %s", copy)

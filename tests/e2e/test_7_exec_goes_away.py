@@ -68,7 +68,11 @@ def on_exec(lab: TestLab, command: str, stdin: str = "") -> str:
 
 def publish(lab: TestLab, files: dict[str, str], command: str = "mastodon-share-publish") -> int:
     """Publish exactly these files, as the playbook does; returns the number of the generation."""
-    request = json.dumps({"files": {name: {"content": content} for name, content in files.items()}})
+    entries = {
+        name: {"content": content, "public": not name.endswith((".env", "privkey.pem"))}
+        for name, content in files.items()
+    }
+    request = json.dumps({"files": entries})
     return int(json.loads(on_exec(lab, command, request))["generation"])
 
 

@@ -185,7 +185,10 @@ def test_the_share_is_whole(host: Any) -> None:
     for name, sha in manifest["files"].items():
         file = host.file(f"{CURRENT}/{name}")
         assert hashlib.sha256(file.content).hexdigest() == sha
-        assert (file.user, file.group, file.mode) == ("root", "mastodon", 0o640)
+        mode = 0o644 if name in manifest["public"] else 0o640
+        assert (file.user, file.group, file.mode) == ("root", "mastodon-share", mode)
+    assert "tls/privkey.pem" not in manifest["public"]
+    assert not [name for name in manifest["public"] if name.endswith(".env")]
 
 
 def test_the_key_to_the_share_opens_nothing_else(host: Any, shell: Shell) -> None:

@@ -56,6 +56,39 @@ def test_who_builds_sees_no_secret(host: Any, path: str) -> None:
     assert host.run(f"runuser -u mastodon -- ls -A {BUILD}").rc != 0
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/mastodon/release.json",
+        "/etc/mastodon/secrets.json",
+        "/etc/mastodon/share-client-key",
+        "/etc/mastodon/share/current/common.env",
+        "/etc/mastodon/share/current/sidekiq.env",
+        "/etc/mastodon/share/current/streaming.env",
+        "/etc/mastodon/share/current/web.env",
+        "/etc/mastodon/share/current/tls/privkey.pem",
+        "/etc/postgresql-common/pg_service.conf",
+    ],
+)
+def test_mastodon_reads_no_secret_on_the_disk(host: Any, shell: Shell, path: str) -> None:
+    """Each of its processes is handed its own; of the share it reads what is public."""
+    shell("mastodon-share-access", "127.0.0.1")  # makes the key
+    assert host.file(path).exists
+    assert host.run(f"runuser -u mastodon -- cat {path}").rc != 0
+    assert host.run("runuser -u mastodon -- cat /etc/mastodon/share/current/db-ca.pem").rc == 0
+    assert host.run("runuser -u mastodon -- ls /etc/mastodon/share/current").rc != 0
+
+
+def test_who_reads_the_share_is_nobody_else(host: Any) -> None:
+    assert host.user("mastodon-share").groups == ["mastodon-share"]
+    assert host.run("runuser -u mastodon-share -- cat /etc/mastodon/share/current/tls/privkey.pem").rc == 0
+    assert host.run("runuser -u mastodon-share -- cat /etc/postgresql-common/pg_service.conf").rc != 0
+
+
+def test_a_job_of_tootctl_is_handed_its_settings(shell: Shell) -> None:
+    shell("systemctl", "start", "mastodon-media-remove.service")
+
+
 def test_mastodon_writes_into_tmp_and_log_alone(host: Any) -> None:
     elsewhere = "-not -type l -not -path '*/tmp/*' -not -path '*/log/*'"
     said = host.check_output(f"cd / && runuser -u mastodon -- find /opt/mastodon -writable {elsewhere}")

@@ -42,8 +42,9 @@ def first_generation(exec_host: vm.Machine, power_at_the_end: None) -> Iterator[
     """What converge published is published again at the end: the tests leave no setting of theirs."""
     script = (
         "import json, pathlib; root = pathlib.Path('/srv/mastodon/share/current');"
-        "names = json.loads((root / 'manifest.json').read_text())['files'];"
-        "print(json.dumps({'files': {name: {'content': (root / name).read_text()} for name in names}}))"
+        "manifest = json.loads((root / 'manifest.json').read_text());"
+        "print(json.dumps({'files': {name: {'content': (root / name).read_text(),"
+        " 'public': name in manifest['public']} for name in manifest['files']}}))"
     )
     found = exec_host.run("python3", "-c", f'"{script}"').stdout
     yield

@@ -114,7 +114,10 @@ def test_export_is_as_documented(exec_host: Machine, worker: Machine):
     (line,) = exec_host.run("cat", "/var/lib/nfs/etab").stdout.splitlines()
     path, client, options = re.fullmatch(r"(\S+)\s+(\S+)\((\S+)\)", line).groups()
     assert (path, client) == ("/srv/mastodon/share", worker.private_address)
-    wanted = {"ro", "sync", "root_squash", "no_subtree_check", "anonuid=991", "anongid=991", "sec=sys"}
+    user, group = (exec_host.run("id", one, "mastodon-share").stdout.strip() for one in ("-u", "-g"))
+    assert "991" not in {user, group}
+    reader = {f"anonuid={user}", f"anongid={group}"}
+    wanted = {"ro", "sync", "root_squash", "no_subtree_check", "sec=sys"} | reader
     assert wanted <= set(options.split(","))
 
 

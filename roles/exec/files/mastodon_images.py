@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import grp
 import hashlib
 import json
 import os
@@ -116,6 +117,7 @@ def libraries(release: Path) -> set[str]:
         # As the build user: ldd may run what it looks at. Exit code 1: one of them is no dynamic program.
         said = subprocess.run(
             ["ldd", *files[start : start + 200]], check=False, capture_output=True, text=True,
+            env={"PATH": "/usr/bin:/bin"}, start_new_session=True,
             **mastodon_release.identity(mastodon_release.BUILD_USER),
         )  # fmt: skip
         linked |= set(re.findall(r"=> (/\S+)", said.stdout))
@@ -180,7 +182,9 @@ def warm(builder: Builder, release: Path, cache: Path) -> None:
     script = (
         f'mount --bind "$1" {HOME} && cd {HOME} && '
         f"exec setpriv --reuid={user} --regid={group} --clear-groups "
-        'env HOME=/tmp BOOTSNAP_CACHE_DIR="$2" bundle exec bootsnap precompile --gemfile app/ lib/'
+        # Not the host's /tmp, where everybody can leave a configuration for bundler.
+        'env HOME="$2" BOOTSNAP_CACHE_DIR="$2" setsid --wait '
+        "bundle exec bootsnap precompile --gemfile app/ lib/"
     )
     run("unshare", "--mount", "--propagation=private", "sh", "-c", script, "warm", str(release), str(cache))
 
@@ -333,13 +337,14 @@ def build(version: str, *, dry_run: bool) -> dict[str, Any]:
 
 def publish(layout: Path, target: Path) -> None:
     """Into the share, whole: readers see the images that were there, or these."""
+    reader = grp.getgrnam("mastodon-share").gr_gid
     IMAGES.mkdir(mode=0o750, exist_ok=True)
-    os.chown(IMAGES, 0, UID)
+    os.chown(IMAGES, 0, reader)
     staging = IMAGES / f".new-{target.name}"
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(layout, staging)
     for path in (staging, *staging.rglob("*")):
-        os.chown(path, 0, UID)
+        os.chown(path, 0, reader)
         path.chmod(0o750 if path.is_dir() else 0o640)
     run("sync", "--file-system", str(staging))
     shutil.rmtree(target, ignore_errors=True)
@@ -379,7 +384,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.umask(0o022)
     try:
-        with LOCK.open("w") as lock:
+        with open(LOCK, "w", opener=mastodon_release.private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if arguments.verb == "build":
                 answer = build(arguments.version, dry_run=arguments.dry_run)

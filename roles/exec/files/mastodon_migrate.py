@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
@@ -172,7 +173,7 @@ def main() -> int:
         if arguments.verb == "status":
             answer = status(ROOT / "releases" / arguments.version).answer()
         else:
-            with LOCK.open("w") as lock:
+            with open(LOCK, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 phase = pre if arguments.verb == "pre" else post
                 answer = phase(arguments.version, dry_run=arguments.dry_run)

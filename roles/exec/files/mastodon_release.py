@@ -103,6 +103,13 @@ def identity(user: str) -> dict[str, Any]:
     return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
 
 
+def private(path: str, flags: int) -> int:
+    """For `open`: a file that nobody else opens. Who may read a lock may also hold it."""
+    handle = os.open(path, flags, 0o600)
+    os.fchmod(handle, 0o600)
+    return handle
+
+
 def is_complete(release: Path) -> bool:
     """Whether root has put it there whole. What somebody else owns is no release."""
     try:
@@ -130,7 +137,8 @@ class Builder:
             "HOME": str(BUILD),
             "USER": BUILD_USER,
             "LANG": "C.UTF-8",
-            "PATH": f"{BUILD}/bin:/usr/local/bin:/usr/bin:/bin",
+            # Nothing of the user's own: what a package left there would be in every later build's way.
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
             "RAILS_ENV": "production",
             "NODE_ENV": "production",
             "GIT_TERMINAL_PROMPT": "0",
@@ -148,19 +156,22 @@ class Builder:
                 "npm_config_registry": f"{registry}/",
             }
         self.environment |= settings["environment"]
-        # The repository's address may hold a token, which a command line would show to every user.
+        # The repository's address may hold a token: not on a command line, and in nobody's hands but git's.
         count = int(self.environment.get("GIT_CONFIG_COUNT", "0"))
-        self.environment |= {
+        self.git_environment = {
             "GIT_CONFIG_COUNT": str(count + 1),
             f"GIT_CONFIG_KEY_{count}": "remote.source.url",
             f"GIT_CONFIG_VALUE_{count}": settings["repository"],
         }
 
     def process(self, *argv: str, cwd: Path, **options: Any) -> subprocess.Popen[Any]:
-        """A command as the build user, who also changes to `cwd` himself."""
+        """A command as the build user, who also changes to `cwd` himself, without the caller's terminal."""
         print(f"+ {' '.join(argv)}", file=sys.stderr, flush=True)
-        command = ("env", f"--chdir={cwd}", "--", *argv)
-        return subprocess.Popen(command, cwd="/", env=self.environment, **self.identity, **options)
+        command = ("/usr/bin/env", f"--chdir={cwd}", "--", *argv)
+        environment = self.environment | (self.git_environment if argv[0] == "git" else {})
+        return subprocess.Popen(
+            command, cwd="/", env=environment, start_new_session=True, **self.identity, **options
+        )
 
     def run(
         self,
@@ -186,15 +197,20 @@ class Builder:
             )
 
     def prepare(self) -> None:
-        """The build user's home, and an empty directory in it."""
+        """The build user's home, with nothing in it but what is slow to fetch: no process and no file of an
+        earlier build has a say in this one."""
         BUILD.mkdir(mode=0o700, exist_ok=True)
         if self.identity:
             os.chown(BUILD, self.identity["user"], self.identity["group"], follow_symlinks=False)
-        self.run("rm", "-rf", str(self.work))
+            # 1: there is none.
+            subprocess.run(["pkill", "--signal", "KILL", "--uid", str(self.identity["user"])], check=False)
+        # Yarn's cache stays: what it takes of it has the checksum of yarn.lock.
+        self.clear("-not", "-path", f"{BUILD}/.yarn", "-not", "-path", f"{BUILD}/.yarn/*")
         self.run("mkdir", "-p", str(self.work), "repository.git", "bin")
 
-    def clear(self) -> None:
-        self.run("find", str(BUILD), "-mindepth", "1", "-delete")
+    def clear(self, *but: str) -> None:
+        """Everything of the build user's home; `but` are conditions of find's that spare some."""
+        self.run("find", str(BUILD), "-mindepth", "1", *but, "-delete")
 
     def fetch(self) -> str:
         """The tag's files; returns the commit."""
@@ -224,8 +240,9 @@ class Builder:
             )
 
     def gems(self) -> None:
-        before = ROOT / "current" / "vendor" / "bundle"
-        if before.is_dir():
+        release = (ROOT / "current").resolve()
+        before = release / "vendor" / "bundle"
+        if is_complete(release) and before.is_dir():
             # What the last release has need not be built again.
             self.run("mkdir", "-p", "vendor", cwd=self.work)
             self.run("cp", "--archive", "--reflink=auto", f"{before}/", "vendor/bundle", cwd=self.work)
@@ -265,7 +282,7 @@ class Builder:
     def yarn(self, *arguments: str, cwd: Path) -> None:
         """Yarn of the version that package.json in `cwd` names."""
         self.run(*self.corepack(), "enable", "--install-directory", f"{BUILD}/bin", "yarn", cwd=cwd)
-        self.run("yarn", *arguments, cwd=cwd)
+        self.run(f"{BUILD}/bin/yarn", *arguments, cwd=cwd)
 
     def assets(self) -> None:
         self.yarn("install", "--immutable", cwd=self.work)
@@ -308,7 +325,7 @@ def take_over(stream: IO[bytes], target: Path) -> None:
                     place.symlink_to(inside)
                 else:
                     raise ReleaseError(f"{member.name!r} of the build is no file, and no link within it")
-    except (tarfile.TarError, FileExistsError) as error:
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
         raise ReleaseError(f"what was built cannot be taken: {error}") from error
 
 
@@ -330,7 +347,11 @@ def within(name: PurePosixPath, to: str) -> str | None:
     """
     short = os.path.normpath(to)
     up = short.split("/").count("..")
-    return None if short.startswith("/") or up > len(name.parent.parts) else short
+    if short.startswith("/") or up > len(name.parent.parts):
+        return None
+    # What root reads in a release shall be root's.
+    reached = (*name.parent.parts[: len(name.parent.parts) - up], *PurePosixPath(short).parts[up:])
+    return None if reached[:1] in {(directory,) for directory in WRITABLE} else short
 
 
 def bundle_config(settings: dict[str, str]) -> str:
@@ -387,7 +408,7 @@ def build(version: str, *, dry_run: bool) -> dict[str, Any]:
         builder.gems()
         builder.assets()
         builder.hand_over(staging)
-    except ReleaseError:
+    except (ReleaseError, OSError):
         builder.clear()  # whatever is wrong there, the next build does not meet it
         raise
     (staging / ".bundle").mkdir()
@@ -514,7 +535,7 @@ def main() -> int:
         if arguments.verb == "check":
             print(check())
             return 0
-        with LOCK.open("w") as lock:
+        with open(LOCK, "w", opener=private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if arguments.verb == "build":
                 answer = build(arguments.version, dry_run=arguments.dry_run)

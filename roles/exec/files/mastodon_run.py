@@ -5,7 +5,8 @@
     mastodon-run [--direct] [--release DIR] [--set NAME=VALUE]... COMMAND [ARGUMENT]...
 
 With `--direct` the database is reached on its direct port, as migrations and tootctl need it; without,
-through PgBouncer. Only root and mastodon can read the environment. The command replaces this program.
+through PgBouncer. Only root can read the environment; a unit that runs as mastodon is handed the files
+(MASTODON_RUN_SETTINGS names their directory). The command replaces this program.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pwd
 import sys
 from pathlib import Path
 
-SHARE = Path("/etc/mastodon/share/current")
+SETTINGS = Path(os.environ.get("MASTODON_RUN_SETTINGS", "/etc/mastodon/share/current"))
 DIRECT = Path("/etc/mastodon/direct.env")
 USER = "mastodon"
 
@@ -35,11 +36,11 @@ def environment(release: Path, *, direct: bool) -> dict[str, str]:
         "BUNDLE_USER_HOME": str(release / "tmp" / "bundler"),
         "USER": USER,
         "LANG": "C.UTF-8",
-        "PATH": f"{home}/bin:/usr/local/bin:/usr/bin:/bin",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
     }
     found |= {name: os.environ[name] for name in ("TERM", "TZ") if name in os.environ}
     # A command loads the same Rails as sidekiq does, and has nothing of its own.
-    found |= read(SHARE / "common.env") | read(SHARE / "sidekiq.env")
+    found |= read(SETTINGS / "common.env") | read(SETTINGS / "sidekiq.env")
     if direct:
         found |= read(DIRECT)
     return found
@@ -70,7 +71,7 @@ def main() -> int:  # noqa: RET503  - where all goes well, it does not return
         become()
         os.chdir(arguments.release)
     except PermissionError as error:
-        print(f"mastodon-run: {error}. Run it as root (sudo) or as {USER}.", file=sys.stderr)
+        print(f"mastodon-run: {error}. Run it as root (sudo).", file=sys.stderr)
         return 1
     except (OSError, KeyError) as error:
         print(f"mastodon-run: {error}. Is this the converged exec of an instance?", file=sys.stderr)

@@ -4,11 +4,12 @@
 
 Reads from standard input what the share shall hold, as JSON:
 
-    {"files": {"common.env": {"content": "..."}, "ca.pem": {"source": "/etc/ca.pem", "content": "..."}}}
+    {"files": {"common.env": {"content": "..."},
+               "ca.pem": {"source": "/etc/ca.pem", "content": "...", "public": true}}}
 
-`content` is text; with `source`, the text of that file stands before it. With `--keep`, files that are
-not named stay as they are (that is how one certificate is renewed); otherwise the share holds exactly
-what is named.
+`content` is text; with `source`, the text of that file stands before it. What is `public` may be read by
+everybody on a host, all else by root and the share's own user. With `--keep`, files that are not named
+stay as they are (that is how one certificate is renewed); otherwise the share holds exactly what is named.
 
 The share's directory holds `generations/N/` (files and `manifest.json`) and the link `current`. A new
 generation is written aside, then renamed, then the link is replaced: a reader, or a crash, sees the old
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import grp
 import hashlib
 import json
 import os
@@ -28,13 +30,27 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 KEPT = 3
 """Generations that stay: a client may still be reading the one before."""
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+GROUP = "mastodon-share"
+DIRECTORY = 0o751
+"""Whoever may read a public file has to get to it, and need not see what else is there."""
+
+
+class File(NamedTuple):
+    """A file of the share."""
+
+    content: bytes
+    public: bool = False
+
+    @property
+    def mode(self) -> int:
+        return 0o644 if self.public else 0o640
 
 
 class ShareError(Exception):
@@ -45,8 +61,8 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def wanted_files(request: Any) -> dict[str, bytes]:
-    """Name and content of every file that `request` (see above) names."""
+def wanted_files(request: Any) -> dict[str, File]:
+    """Every file that `request` (see above) names."""
     try:
         files = request["files"].items()
     except (TypeError, KeyError, AttributeError):
@@ -56,16 +72,17 @@ def wanted_files(request: Any) -> dict[str, bytes]:
         if not NAME.fullmatch(name) or name == MANIFEST:
             raise ShareError(f"{name!r} cannot be the name of a file in the share")
         source = Path(entry["source"]).read_bytes() if "source" in entry else b""
-        wanted[name] = source + entry.get("content", "").encode()
+        wanted[name] = File(source + entry.get("content", "").encode(), bool(entry.get("public", False)))
     if not wanted:
         raise ShareError("the request names no file")
     return wanted
 
 
-def read_generation(path: Path) -> tuple[dict[str, bytes], bool]:
+def read_generation(path: Path) -> tuple[dict[str, File], bool]:
     """Files of a generation that are as its manifest says, and whether it is whole."""
     try:
-        sums = dict(json.loads((path / MANIFEST).read_text())["files"])
+        manifest = json.loads((path / MANIFEST).read_text())
+        sums, public = dict(manifest["files"]), set(manifest.get("public", []))
     except (OSError, ValueError, KeyError, TypeError):
         return {}, False
     files = {}
@@ -73,7 +90,7 @@ def read_generation(path: Path) -> tuple[dict[str, bytes], bool]:
         with contextlib.suppress(OSError):
             content = (path / name).read_bytes()
             if digest(content) == sha:
-                files[name] = content
+                files[name] = File(content, name in public)
     return files, files.keys() == sums.keys()
 
 
@@ -89,56 +106,74 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def write(path: Path, content: bytes, group: int) -> None:
-    for parent in reversed(path.relative_to(path.anchor).parents):
-        directory = path.anchor / parent
-        if not directory.exists():
-            directory.mkdir(mode=0o750)
-            os.chown(directory, -1, group)
+def make_directory(path: Path, group: int) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    os.chown(path, -1, group)
+    path.chmod(DIRECTORY)
+
+
+def write(path: Path, file: File, group: int) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        os.fchown(file.fileno(), -1, group)
-        os.fchmod(file.fileno(), 0o640)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    with os.fdopen(handle, "wb") as target:
+        os.fchown(target.fileno(), -1, group)
+        os.fchmod(target.fileno(), file.mode)
+        target.write(file.content)
+        target.flush()
+        os.fsync(target.fileno())
 
 
-def publish(root: Path, wanted: dict[str, bytes], *, keep: bool, group: int, dry_run: bool) -> dict[str, Any]:
+def of_another_group(root: Path, group: int) -> list[Path]:
+    """What an older release of this program published for another reader, in the share's folders."""
+    found = [path for folder in root.glob("[!.]*") for path in (folder, *folder.rglob("*"))]
+    return [path for path in found if not path.is_symlink() and path.stat().st_gid != group]
+
+
+def adopt(paths: list[Path], group: int) -> None:
+    for path in paths:
+        os.chown(path, -1, group)
+
+
+def publish(root: Path, wanted: dict[str, File], *, keep: bool, group: int, dry_run: bool) -> dict[str, Any]:
     """Make `wanted` the current generation below `root`; returns the answer described above."""
     generations, current = root / "generations", root / "current"
     before, whole = read_generation(current)
     if keep:
         if not whole:
             raise ShareError("there is no whole generation to keep files of; publish all files first")
-        wanted = {**before, **wanted}
+        was_public = {name for name, file in before.items() if file.public}
+        wanted = before | {
+            name: File(file.content, file.public or name in was_public) for name, file in wanted.items()
+        }
     names = sorted(name for name in before.keys() | wanted.keys() if before.get(name) != wanted.get(name))
+    foreign = of_another_group(root, group)
     if not names and whole:
-        return {"changed": False, "generation": int(current.readlink().name), "files": []}
+        if not dry_run:
+            adopt(foreign, group)
+        return {"changed": bool(foreign), "generation": int(current.readlink().name), "files": []}
     number = (numbers(generations) or [0])[-1] + 1 if generations.is_dir() else 1
     answer = {"changed": True, "generation": number, "files": names}
     if dry_run:
         return answer
 
-    generations.mkdir(mode=0o750, exist_ok=True)
-    os.chown(generations, -1, group)
+    make_directory(generations, group)
     for left_over in generations.glob(".new-*"):
         shutil.rmtree(left_over)
     staging = generations / f".new-{number}"
-    staging.mkdir(mode=0o750)
-    os.chown(staging, -1, group)
-    for name, content in sorted(wanted.items()):
-        if before.get(name) == content:
-            (staging / name).parent.mkdir(mode=0o750, exist_ok=True, parents=True)
-            os.chown((staging / name).parent, -1, group)
+    make_directory(staging, group)
+    for name, file in sorted(wanted.items()):
+        for parent in reversed(Path(name).parents[:-1]):
+            make_directory(staging / parent, group)
+        if name in before and before[name].content == file.content:
             (staging / name).hardlink_to(current / name)
+            (staging / name).chmod(file.mode)
         else:
-            write(staging / name, content, group)
+            write(staging / name, file, group)
     manifest = {
         "generation": number,
-        "files": {name: digest(content) for name, content in sorted(wanted.items())},
+        "files": {name: digest(file.content) for name, file in sorted(wanted.items())},
+        "public": sorted(name for name, file in wanted.items() if file.public),
     }
-    write(staging / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode(), group)
+    write(staging / MANIFEST, File((json.dumps(manifest, indent=2) + "\n").encode()), group)
     sync_directory(staging)
     staging.rename(generations / str(number))
     sync_directory(generations)
@@ -147,6 +182,8 @@ def publish(root: Path, wanted: dict[str, bytes], *, keep: bool, group: int, dry
     link.symlink_to(f"generations/{number}")
     link.replace(current)
     sync_directory(root)
+    # Not before: what runs may be reading the generation before.
+    adopt(foreign, group)
     for old in numbers(generations)[:-KEPT]:
         shutil.rmtree(generations / str(old))
     return answer
@@ -155,24 +192,23 @@ def publish(root: Path, wanted: dict[str, bytes], *, keep: bool, group: int, dry
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("/srv/mastodon/share"))
-    parser.add_argument("--group", type=int, default=991, help="number of the group that may read the share")
+    parser.add_argument("--group", default=GROUP, help="the group that may read the share")
     parser.add_argument("--keep", action="store_true", help="leave files that are not named as they are")
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     arguments = parser.parse_args()
-    os.umask(0o027)
+    os.umask(0o022)
     try:
         wanted = wanted_files(json.load(sys.stdin))
+        group = grp.getgrnam(arguments.group).gr_gid
         if arguments.dry_run:
-            answer = publish(arguments.root, wanted, keep=arguments.keep, group=arguments.group, dry_run=True)
+            answer = publish(arguments.root, wanted, keep=arguments.keep, group=group, dry_run=True)
         else:
-            arguments.root.mkdir(mode=0o750, parents=True, exist_ok=True)
-            os.chown(arguments.root, -1, arguments.group)
+            arguments.root.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(arguments.root, group)
             with (arguments.root / ".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                answer = publish(
-                    arguments.root, wanted, keep=arguments.keep, group=arguments.group, dry_run=False
-                )
-    except (ShareError, OSError, ValueError) as error:
+                answer = publish(arguments.root, wanted, keep=arguments.keep, group=group, dry_run=False)
+    except (ShareError, OSError, ValueError, KeyError) as error:
         print(f"mastodon-share-publish: {error}. The published generation is unchanged.", file=sys.stderr)
         return 1
     print(json.dumps(answer))

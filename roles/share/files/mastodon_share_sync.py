@@ -13,7 +13,8 @@ Settings (JSON, /etc/mastodon/share-client.json):
     reload      units to reload when a certificate (tls/...) changed, where they run
 
 The local copy has the share's own shape: `generations/N/` and the link `current`. Every file is checked
-against the manifest before the link is replaced. Files whose content is new get the time of the switch,
+against the manifest before the link is replaced. They are root's, and what the manifest calls public may be
+read by everybody. Files whose content is new get the time of the switch,
 so that a process that started earlier is seen to have old settings.
 
 Exit code 0: the copy is current, or exec does not answer and a copy is there to serve from (said once in
@@ -160,11 +161,11 @@ def local_state(copy: Path) -> tuple[bytes | None, dict[str, str]]:
     return None, {}
 
 
-def take(copy: Path, transport: Transport, group: int) -> list[str] | None:
+def take(copy: Path, transport: Transport) -> list[str] | None:
     """Bring the current generation here. Returns the names that changed; None where nothing was to do."""
     generations = copy / "generations"
     generations.mkdir(mode=0o750, exist_ok=True)
-    os.chown(generations, 0, group)
+    os.chown(generations, 0, 0)
     for left_over in generations.glob(".new*"):
         shutil.rmtree(left_over)
     have, checksums = local_state(copy)
@@ -175,6 +176,8 @@ def take(copy: Path, transport: Transport, group: int) -> list[str] | None:
         if (staging / MANIFEST).read_bytes() == have:
             return None
         manifest = parse_manifest(staging / MANIFEST)
+        if "public" not in manifest:
+            raise Refused("exec published it with an older release of this collection; run site.yml for exec")
         number = str(manifest["generation"])
         body = generations / ".new-body"
         transport.fetch(f"generations/{number}/", body)
@@ -187,17 +190,17 @@ def take(copy: Path, transport: Transport, group: int) -> list[str] | None:
             for name in checksums.keys() | manifest["files"].keys()
             if checksums.get(name) != manifest["files"].get(name)
         )
-        os.chown(body, 0, group)
+        os.chown(body, 0, 0)
         body.chmod(0o750)
         for path in sorted(body.rglob("*")):
             name = str(path.relative_to(body))
             if path.is_file() and checksums.get(name) == manifest["files"].get(name, ""):
                 path.unlink()
                 path.hardlink_to(copy / "current" / name)
-                continue
-            os.chown(path, 0, group)
-            path.chmod(0o750 if path.is_dir() else 0o640)
-            os.utime(path)
+            else:
+                os.utime(path)
+            os.chown(path, 0, 0)
+            path.chmod(0o750 if path.is_dir() else 0o644 if name in manifest["public"] else 0o640)
         subprocess.run(["sync", "--file-system", str(body)], check=True)
         target = generations / number
         if target.exists():  # damaged, or of an exec that was set up anew: number alone says nothing
@@ -270,11 +273,11 @@ def main(arguments: list[str]) -> int:
     if options.fetch:
         return fetch(transport, options.fetch[0], Path(options.fetch[1]))
     copy.mkdir(mode=0o750, parents=True, exist_ok=True)
-    os.chown(copy, 0, settings["group"])
+    os.chown(copy, 0, 0)
     with (copy / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            changed = take(copy, transport, settings["group"])
+            changed = take(copy, transport)
         except Unreachable as error:
             have, _ = local_state(copy)
             if have is None:

@@ -218,6 +218,7 @@ def test_what_was_built_becomes_roots(release: ModuleType, tmp_path: Path) -> No
         [("a/b", {"content": b"x"})],
         [("link", linked("{outside}"))],
         [("link", linked("../outside"))],
+        [("d", DIRECTORY), ("d/link", linked("../tmp/planted"))],
         [("d", DIRECTORY), ("d/link", linked("../../outside"))],
         [("link", linked(".")), ("link/b", {"content": b"x"})],
         [("link", linked("a")), ("link", {"content": b"x"})],
@@ -292,6 +293,7 @@ def test_passwords_of_addresses_are_not_on_command_lines(
     builder = release.Builder(settings | {"environment": {"GIT_CONFIG_COUNT": "0"}}, "v4.7.0")
     builder.prepare()
     assert builder.run("git", "config", "remote.source.url", capture=True).strip() == address
+    assert "hunter2" not in builder.run("env", capture=True)  # nobody else needs it
     with pytest.raises(release.ReleaseError) as error:
         builder.fetch()
     with pytest.raises(release.ReleaseError):
@@ -307,6 +309,52 @@ def test_bundler_reads_what_is_written_for_it(release: ModuleType) -> None:
         'BUNDLE_MIRROR__HTTPS://RUBYGEMS__ORG/: "https://gems.example.org/"',
         'BUNDLE_BUILD__IDN___RUBY: "--with-idn"',
     ]
+
+
+def test_a_build_meets_nothing_that_an_earlier_one_left(release: ModuleType) -> None:
+    """But yarn's cache."""
+    builder = release.Builder(SETTINGS, "v4.7.0")
+    builder.prepare()
+    for name in ("bin/git", ".gitconfig", "repository.git/config", "corepack-1/x", ".yarn/berry/cache/a.zip"):
+        (release.BUILD / name).parent.mkdir(parents=True, exist_ok=True)
+        (release.BUILD / name).write_text("planted")
+    (release.BUILD / "bin/git").chmod(0o755)
+    builder.prepare()
+    left = {str(path.relative_to(release.BUILD)) for path in release.BUILD.rglob("*") if path.is_file()}
+    assert left == {".yarn/berry/cache/a.zip"}
+    assert str(release.BUILD) not in builder.environment["PATH"]
+
+
+def test_no_gem_is_taken_of_what_somebody_else_owns(
+    release: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(release, "v4.6.0")
+    (release.ROOT / "releases/v4.6.0" / release.MARKER).unlink()
+    (release.ROOT / "releases/v4.6.0/vendor/bundle").mkdir(parents=True)
+    builder, ran = release.Builder(SETTINGS, "v4.7.0"), []
+    monkeypatch.setattr(builder, "run", lambda *argv, **_: ran.append(argv[0]))
+    builder.gems()
+    assert "bundle" in ran
+    assert "cp" not in ran
+    (release.ROOT / "releases/v4.6.0" / release.MARKER).touch()
+    builder.gems()
+    assert "cp" in ran
+
+
+@pytest.mark.parametrize("header", [{"mtime": "nan"}, {"mtime": "1e300"}, {"path": "a\0b"}])
+def test_an_odd_archive_is_refused_like_any_other(
+    release: ModuleType, tmp_path: Path, header: dict[str, str]
+) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a")
+        member.pax_headers = header
+        archive.addfile(member)
+    packed.seek(0)
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(release.ReleaseError):
+        release.take_over(packed, target)
 
 
 @pytest.mark.parametrize("foreign", ["release", "marker"])

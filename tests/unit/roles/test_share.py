@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
 import os
@@ -41,10 +42,18 @@ def _root(tmp_path: Path) -> Path:
 
 
 def publish(
-    module: ModuleType, root: Path, *, keep: bool = False, dry_run: bool = False, **files: str
+    module: ModuleType,
+    root: Path,
+    *,
+    keep: bool = False,
+    dry_run: bool = False,
+    group: int = GROUP,
+    public: tuple[str, ...] = (),
+    **files: str,
 ) -> Any:
-    wanted = {name.replace("__", "/").replace("_", "."): text.encode() for name, text in files.items()}
-    return module.publish(root, wanted, keep=keep, group=GROUP, dry_run=dry_run)
+    names = {name: name.replace("__", "/").replace("_", ".") for name in files}
+    wanted = {names[name]: module.File(text.encode(), name in public) for name, text in files.items()}
+    return module.publish(root, wanted, keep=keep, group=group, dry_run=dry_run)
 
 
 def check_whole(generation: Path) -> dict[str, Any]:
@@ -64,9 +73,48 @@ def test_publishes_once(publisher: ModuleType, root: Path) -> None:
 
 
 def test_modes(publisher: ModuleType, root: Path) -> None:
-    publish(publisher, root, tls__key="k")
-    assert (root / "current/tls/key").stat().st_mode & 0o777 == 0o640
-    assert (root / "current/tls").stat().st_mode & 0o777 == 0o750
+    publish(publisher, root, tls__key="k", ca="c", public=("ca",))
+    assert mode(root / "current/tls/key") == 0o640
+    assert mode(root / "current/ca") == 0o644
+    assert mode(root / "current/tls") == mode(root / "current/") == mode(root / "generations") == 0o751
+
+
+def test_what_becomes_public_is_another_generation_and_no_other_file(
+    publisher: ModuleType, root: Path
+) -> None:
+    publish(publisher, root, ca="c", key="k")
+    before = (root / "current/ca").stat().st_mtime_ns
+    again = publish(publisher, root, ca="c", key="k", public=("ca",))
+    assert again == {"changed": True, "generation": 2, "files": ["ca"]}
+    assert (root / "current/ca").stat().st_mtime_ns == before
+    assert (mode(root / "current/ca"), mode(root / "current/key")) == (0o644, 0o640)
+    publish(publisher, root, keep=True, ca="d")
+    assert (mode(root / "current/ca"), mode(root / "current/key")) == (0o644, 0o640)
+
+
+def test_a_share_of_another_reader_moves_over(
+    publisher: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all of its generations, and the images that lie beside them."""
+    publish(publisher, root, a="1")
+    publish(publisher, root, a="2", tls__key="k")
+    (root / "images").mkdir()
+    (root / "images/layer").touch()
+    wanted = sorted(str(path) for folder in root.glob("[!.]*") for path in (folder, *folder.rglob("*"))
+                    if not path.is_symlink())  # fmt: skip
+    given: dict[str, int] = {}
+    monkeypatch.setattr(publisher.os, "chown", lambda path, _, group: given.update({str(path): group}))
+    monkeypatch.setattr(publisher.os, "fchown", lambda *_: None)
+    assert publish(publisher, root, group=GROUP + 1, dry_run=True, a="2", tls__key="k")["changed"] is True
+    assert given == {}
+    moved = publish(publisher, root, group=GROUP + 1, a="2", tls__key="k")
+    assert moved == {"changed": True, "generation": 2, "files": []}
+    assert sorted(given) == wanted
+    assert set(given.values()) == {GROUP + 1}
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
 
 
 def test_an_unchanged_file_keeps_its_time(publisher: ModuleType, root: Path) -> None:
@@ -152,7 +200,7 @@ def test_whenever_the_publisher_is_killed_a_reader_sees_a_whole_generation(root:
 
     reader = threading.Thread(target=read)
     reader.start()
-    command = [sys.executable, str(PROGRAM), "--root", str(root), "--group", str(GROUP)]
+    command = [sys.executable, str(PROGRAM), "--root", str(root), "--group", grp.getgrgid(GROUP).gr_name]
     chance = random.Random(1)
     killed = 0
     try:
@@ -210,20 +258,20 @@ class TestSync:
     ) -> None:
         publish(publisher, root, common_env="A=1\n", tls__key="k")
         transport = Directory(syncer, root)
-        assert syncer.take(copy, transport, GROUP) == ["common.env", "tls/key"]
+        assert syncer.take(copy, transport) == ["common.env", "tls/key"]
         assert check_whole(copy / "current")["generation"] == 1
-        assert syncer.take(copy, transport, GROUP) is None
+        assert syncer.take(copy, transport) is None
 
     def test_what_changed_is_as_young_as_the_switch_and_the_rest_as_old_as_before(
         self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
     ) -> None:
         publish(publisher, root, a="1", b="1")
-        syncer.take(copy, Directory(syncer, root), GROUP)
+        syncer.take(copy, Directory(syncer, root))
         old = (copy / "current/a").stat().st_mtime_ns
         publish(publisher, root, a="1", b="2")
         os.utime(root / "current/b", (1, 1))
         switched = time.time()
-        assert syncer.take(copy, Directory(syncer, root), GROUP) == ["b"]
+        assert syncer.take(copy, Directory(syncer, root)) == ["b"]
         assert (copy / "current/a").stat().st_mtime_ns == old
         assert (copy / "current/b").stat().st_mtime >= switched - 1
 
@@ -231,11 +279,11 @@ class TestSync:
         self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
     ) -> None:
         publish(publisher, root, a="1")
-        syncer.take(copy, Directory(syncer, root), GROUP)
+        syncer.take(copy, Directory(syncer, root))
         publish(publisher, root, a="2")
         (root / "current/a").write_text("3")
         with pytest.raises(syncer.Refused, match="a has not the checksum of the manifest"):
-            syncer.take(copy, Directory(syncer, root), GROUP)
+            syncer.take(copy, Directory(syncer, root))
         assert (copy / "current/a").read_text() == "1"
         assert not list((copy / "generations").glob(".new*"))
 
@@ -245,7 +293,7 @@ class TestSync:
         """Also where what remains is a manifest: of another file, or of a generation that exec has not."""
         transport = syncer.Nfs({"source": root})
         publish(publisher, root, a="1")
-        syncer.take(copy, transport, GROUP)
+        syncer.take(copy, transport)
         publish(publisher, root, a="2")
         manifest = root / "current/manifest.json"
         good = manifest.read_bytes()
@@ -254,10 +302,10 @@ class TestSync:
             bad[position] ^= 1
             manifest.write_bytes(bad)
             with pytest.raises(syncer.Refused):
-                syncer.take(copy, transport, GROUP)
+                syncer.take(copy, transport)
             assert check_whole(copy / "current")["generation"] == 1
         manifest.write_bytes(good)
-        assert syncer.take(copy, transport, GROUP) == ["a"]
+        assert syncer.take(copy, transport) == ["a"]
 
     def test_a_missing_file_is_refused(
         self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
@@ -265,7 +313,7 @@ class TestSync:
         publish(publisher, root, a="1", b="2")
         (root / "current/b").unlink()
         with pytest.raises(syncer.Refused, match="b is missing"):
-            syncer.take(copy, Directory(syncer, root), GROUP)
+            syncer.take(copy, Directory(syncer, root))
         assert not (copy / "current").exists()
 
     @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x"])
@@ -273,17 +321,44 @@ class TestSync:
         self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path, name: str
     ) -> None:
         publish(publisher, root, a="1")
-        (root / "current/manifest.json").write_text(json.dumps({"generation": 1, "files": {name: "0" * 64}}))
+        (root / "current/manifest.json").write_text(
+            json.dumps({"generation": 1, "files": {name: "0" * 64}, "public": []})
+        )
         with pytest.raises(syncer.Refused, match="right form"):
-            syncer.take(copy, Directory(syncer, root), GROUP)
+            syncer.take(copy, Directory(syncer, root))
+
+    def test_what_is_public_can_be_read_by_all(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        publish(publisher, root, ca="c", tls__key="k")
+        syncer.take(copy, Directory(syncer, root))
+        assert (mode(copy / "current/ca"), mode(copy / "current/tls/key")) == (0o640, 0o640)
+        publish(publisher, root, ca="c", tls__key="k", public=("ca",))
+        before = (copy / "current/ca").stat().st_mtime_ns
+        assert syncer.take(copy, Directory(syncer, root)) == []
+        assert (mode(copy / "current/ca"), mode(copy / "current/tls/key")) == (0o644, 0o640)
+        assert mode(copy / "current/tls") == 0o750
+        assert (copy / "current/ca").stat().st_mtime_ns == before
+
+    def test_a_generation_that_does_not_say_what_is_public_is_refused(
+        self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
+    ) -> None:
+        """One of an older exec: containers could not read their authorities."""
+        publish(publisher, root, a="1")
+        manifest = json.loads((root / "current/manifest.json").read_text())
+        del manifest["public"]
+        (root / "current/manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(syncer.Refused, match=r"older release of this collection; run site\.yml"):
+            syncer.take(copy, Directory(syncer, root))
+        assert not (copy / "current").exists()
 
     def test_a_damaged_copy_is_mended(
         self, publisher: ModuleType, syncer: ModuleType, root: Path, copy: Path
     ) -> None:
         publish(publisher, root, a="1")
-        syncer.take(copy, Directory(syncer, root), GROUP)
+        syncer.take(copy, Directory(syncer, root))
         (copy / "current/a").write_text("broken")
-        assert syncer.take(copy, Directory(syncer, root), GROUP) == ["a"]
+        assert syncer.take(copy, Directory(syncer, root)) == ["a"]
         assert (copy / "current/a").read_text() == "1"
 
     def test_an_exec_that_was_set_up_anew_counts_from_one_again(
@@ -291,11 +366,11 @@ class TestSync:
     ) -> None:
         for number in range(4):
             publish(publisher, root, a=str(number))
-        syncer.take(copy, Directory(syncer, root), GROUP)
+        syncer.take(copy, Directory(syncer, root))
         other = tmp_path / "other"
         other.mkdir()
         publish(publisher, other, a="new")
-        assert syncer.take(copy, Directory(syncer, other), GROUP) == ["a"]
+        assert syncer.take(copy, Directory(syncer, other)) == ["a"]
         assert (copy / "current/a").read_text() == "new"
 
     def test_an_exec_that_does_not_answer_leaves_the_copy(
@@ -303,10 +378,10 @@ class TestSync:
     ) -> None:
         publish(publisher, root, a="1")
         transport = Directory(syncer, root)
-        syncer.take(copy, transport, GROUP)
+        syncer.take(copy, transport)
         transport.up = False
         with pytest.raises(syncer.Unreachable):
-            syncer.take(copy, transport, GROUP)
+            syncer.take(copy, transport)
         assert check_whole(copy / "current")["generation"] == 1
 
     @pytest.mark.parametrize(("code", "raised"), [(23, "Refused"), (12, "Unreachable"), (255, "Unreachable")])
@@ -335,7 +410,7 @@ def _look(
     host = tmp_path / "host"
     (host / "etc/mastodon").mkdir(parents=True)
     (host / "run").mkdir()
-    settings = {"transport": "nfs", "source": str(root), "reload": [], "group": GROUP}
+    settings = {"transport": "nfs", "source": str(root), "reload": []}
     (host / "etc/mastodon/share-client.json").write_text(json.dumps(settings))
     monkeypatch.setenv("MASTODON_SHARE_TEST_ROOT", str(host))
     monkeypatch.setattr(syncer.os, "umask", lambda _: 0)  # this process is the tests'

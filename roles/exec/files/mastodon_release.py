@@ -137,8 +137,8 @@ class Builder:
             "HOME": str(BUILD),
             "USER": BUILD_USER,
             "LANG": "C.UTF-8",
-            # Nothing of the user's own: what a package left there would be in every later build's way.
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            # The user's own last: a package that leaves a `git` or `tar` there has no say in the steps after it.
+            "PATH": f"/usr/local/bin:/usr/bin:/bin:{BUILD}/bin",
             "RAILS_ENV": "production",
             "NODE_ENV": "production",
             "GIT_TERMINAL_PROMPT": "0",

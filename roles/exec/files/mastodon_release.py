@@ -137,7 +137,7 @@ class Builder:
             "HOME": str(BUILD),
             "USER": BUILD_USER,
             "LANG": "C.UTF-8",
-            # The user's own last: a package that leaves a `git` or `tar` there has no say in the steps after it.
+            # The user's own last: who leaves a `git` or a `tar` there has no say in the steps after it.
             "PATH": f"/usr/local/bin:/usr/bin:/bin:{BUILD}/bin",
             "RAILS_ENV": "production",
             "NODE_ENV": "production",

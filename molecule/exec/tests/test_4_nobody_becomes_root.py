@@ -119,13 +119,14 @@ def test_planted_links_lead_root_nowhere(host: Any, shell: Shell, bait: Callable
     assert "precious" not in host.check_output("grep -rl precious /opt/mastodon /srv/mastodon || true")
 
 
-def test_the_build_after_the_next_is_whole(host: Any, shell: Shell, bait: Callable[[], str]) -> None:
-    """One that meets planted links fails, and takes them away."""
+def test_the_next_build_is_whole(host: Any, shell: Shell, bait: Callable[[], str]) -> None:
+    """It takes planted links away before it begins."""
     before = bait()
+    shell("systemctl", "restart", "mastodon-sidekiq@scheduler")
+    shell("mastodon-release", "prune")  # of what it ran until now
     host.check_output(as_user("mastodon-build", PLANT, BUILD))
     host.check_output(as_user("mastodon", PLANT, f"{MINE}/tmp"))
     shell("rm", "-f", f"{RELEASE}/.complete.json")
-    shell("mastodon-release", "build", "v4.7.0", fails=True)
     shell("mastodon-release", "build", "v4.7.0")
     assert bait() == before
     assert host.file(f"{RELEASE}/.complete.json").user == "root"

@@ -205,7 +205,8 @@ class Builder:
             # 1: there is none.
             subprocess.run(["pkill", "--signal", "KILL", "--uid", str(self.identity["user"])], check=False)
         # Yarn's cache stays: what it takes of it has the checksum of yarn.lock.
-        self.clear("-not", "-path", f"{BUILD}/.yarn", "-not", "-path", f"{BUILD}/.yarn/*")
+        cache = f"{BUILD}/.yarn"
+        self.clear("-not", "(", "-path", cache, "-type", "d", ")", "-not", "-path", f"{cache}/*")
         self.run("mkdir", "-p", str(self.work), "repository.git", "bin")
 
     def clear(self, *but: str) -> None:

@@ -108,7 +108,10 @@ def test_planted_links_lead_root_nowhere(host: Any, shell: Shell, bait: Callable
     for user, places in {"mastodon": [f"{MINE}/tmp", f"{MINE}/log"], "mastodon-build": [BUILD]}.items():
         loops = "\n".join(f"set -- {place}; {PLANT}" for place in places)
         host.check_output(
-            f"systemd-run --unit=race-{user} --uid={user} sh -c %s", f"while :; do {loops}\ndone 2>&1"
+            # A build ends what runs as its user.
+            f"systemd-run --unit=race-{user} --uid={user} -p Restart=always -p RestartSec=100ms"
+            " -p StartLimitIntervalSec=0 sh -c %s",
+            f"while :; do {loops}\ndone 2>&1",
         )
     for _ in range(3):
         # It may fail, since somebody takes its files away.

@@ -27,6 +27,7 @@ def migrate(lab: Lab, version: str) -> None:
     container = client.containers.create(
         standin.build_images(tags=[version])[f"mastodon:{version}"],
         ["bundle", "exec", "rails", "db:migrate"],
+        user="0",  # whose the copy is; the worker's own containers see single files of it
         environment=dict(line.split("=", 1) for line in lines) | DIRECT,
         network_mode=f"container:{worker.id}",
     )

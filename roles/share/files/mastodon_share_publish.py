@@ -196,7 +196,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave files that are not named as they are")
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     arguments = parser.parse_args()
-    os.umask(0o022)
+    os.umask(0o027)  # who may read the lock could also hold it
     try:
         wanted = wanted_files(json.load(sys.stdin))
         group = grp.getgrnam(arguments.group).gr_gid

@@ -13,9 +13,9 @@ Settings (JSON, /etc/mastodon/share-client.json):
     reload      units to reload when a certificate (tls/...) changed, where they run
 
 The local copy has the share's own shape: `generations/N/` and the link `current`. Every file is checked
-against the manifest before the link is replaced. They are root's, and what the manifest calls public may be
-read by everybody. Files whose content is new get the time of the switch,
-so that a process that started earlier is seen to have old settings.
+against the manifest before the link is replaced. They are root's; what the manifest calls public may be
+read by everybody. Files whose content is new get the time of the switch, so that a process that started
+earlier is seen to have old settings.
 
 Exit code 0: the copy is current, or exec does not answer and a copy is there to serve from (said once in
 the journal). 1: there is no copy, or what came was refused; the text says why.

@@ -220,6 +220,7 @@ def test_whenever_the_publisher_is_killed_a_reader_sees_a_whole_generation(root:
         stop.set()
         reader.join()
     assert result.returncode == 0
+    assert mode(root / ".lock") & 0o007 == 0
     assert killed > 5
     assert problems == []
     assert (root / "current/a").read_text() == "last"

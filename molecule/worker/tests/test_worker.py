@@ -283,6 +283,8 @@ def found_in_logs(shell: Shell, word: str) -> str:
         "/auth/password/edit?reset_password_token={}",
         "/auth/confirmation?confirmation_token={}&redirect_to_app=true",
         "/auth/sign_up?invite_code={}",
+        "/auth/sign_up?user%5Binvite_code%5D={}",
+        "/about?client_secret={}",
         "/invite/{}",
         "/unsubscribe?token={}&type=follow",
         "/oauth/authorize/native?code={}",
